@@ -40,7 +40,13 @@ check: setup ## Runs ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-installer: dist/install dist/bundle ## Builds the standalone executables dist/install and dist/bundle
+installer: dist/install dist/bundle dist/waybill-install.1 dist/bundle.1 ## Builds the standalone executables dist/install and dist/bundle, and their manual pages
+
+dist/waybill-install.1: dist/install
+	@dist/install man > $@
+
+dist/bundle.1: dist/bundle
+	@dist/bundle man > $@
 
 release: ## Builds both for hosts, from PYTHON_SOURCE=Python-3.11.N.tgz: one release of Python, or none
 	@rm -f dist/install dist/bundle

@@ -8,6 +8,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.rig import home
 from tests.rig.fixtures import (  # noqa: F401
     airgap,
     any_cosign,
@@ -32,6 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # most products of tests are in no checkout, which `create` refuses in a pipeline; tests of that set it
 os.environ.pop("CI", None)
+home.provide()
 
 # a slow machine is no fault of the code
 settings.register_profile("waybill", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -61,7 +61,7 @@ class AddedStatement:
         rows = [
             *_rows(self.approval),
             *(("added", name) for name in self.files),
-            ("", "" if self.files else "already present"),
+            ("", "" if self.files else "already present: nothing was added"),
             ("sidecar", f"{self.directory}: carry it with the bundle" if self.directory else ""),
         ]
         return "\n".join(f"{label:<12} {value}" for label, value in rows if value)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from installer.core.format.manifest_rules import used_features
 from installer.shared.humanize import size_text
 from installer.shared.terminal.text import table
 
@@ -78,6 +79,10 @@ def created_text(created: Created, planned: Planned, run: BuildRun, *, show_all:
         "",
         f"{manifest.product} {manifest.version}",
         f"identity    {created.identity}",
+        *(
+            f"requires    {word}: hosts with an earlier installer refuse the bundle"
+            for word in used_features(created.manifest)
+        ),
         f"source      {planned.checkout.as_text()}",
         *_exceptions(planned.config),
         f"built by    {run.builder.identity}",

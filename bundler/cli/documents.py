@@ -11,7 +11,7 @@ _EDITED = ("trust", "archived", "dropped")
 SHAPES: dict[str, tuple[str, ...]] = {
     "": (),
     "version": ("name", "version", "python", "openssl"),
-    "init": ("written",),
+    "init": ("written", "templates"),
     "keygen": ("private", "public", "keyid"),
     "create": (
         "path", "dry_run", "size", "files", "images", "signatures", "provenance", "builder", "source",
@@ -19,7 +19,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "schema": ("document",),
     "sign": ("identity", "added", "signatures", "path", "sha256"),
-    "approve": ("identity", "approvals", "path", "sha256", "outcome", "name"),
+    "approve": ("identity", "approvals", "path", "sha256", "outcome", "name", "verified", "withdrawn"),
     "verify": (
         "expires", "source", "files", "payload_bytes", "signatures", "approvals", "sensitive", "notes",
         "policy",
@@ -27,10 +27,15 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "inspect": (
         "view", "verified", "manifest", "payload_bytes", "file_count", "sensitive", "signatures", "approvals",
         "provenance", "files", "links", "directories", "images", "documents", "strays", "partial_append",
-        "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed",
+        "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed", "requires",
     ),
-    "diff": ("files", "images", "new_layer_bytes", "shared_layer_bytes", "texts"),
+    "diff": (
+        "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risks",
+        "payload_read", "verified",
+    ),
     "installer": ("path", "size", "sha256"),
+    "completion": ("script",),
+    "man": ("page",),
     "licenses": ("sbom",),
     "trust": (),
     "trust init": ("path", "trust"),

@@ -13,13 +13,18 @@ import typer
 
 from bundler import __version__
 from bundler.cli import release, signing
+from bundler.cli.defaults import take_defaults
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
 from installer.shared.child_env import forget_loaders
 from installer.shared.command_line import run_app
+from installer.shared.command_tree.help import Group
 from installer.shared.terminal import interrupts, streams
 
 app = typer.Typer(
+    cls=Group,
+    # Its completion starts the program for each Tab, and fails in an executable: see `completion`.
+    add_completion=False,
     # No markup: rich would take the brackets of paths and help texts for styles, and costs start-up time.
     rich_markup_mode=None,
     # Typing the bare command is a question.
@@ -45,7 +50,7 @@ def main() -> None:
         return
     try:
         # Everything that a command raises becomes a message and an exit code there.
-        sys.exit(run_app(console, app, sys.argv[1:]))
+        sys.exit(run_app(console, app, sys.argv[1:], defaults=take_defaults))
     finally:
         interrupts.ignore()
 
@@ -63,6 +68,10 @@ def options(
         str,
         typer.Option("--log-format", help="Format of log lines on stderr: text or json; allowed anywhere"),
     ] = "text",
+    _quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Print only warnings, errors, questions and --json"),
+    ] = False,
     _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
     ] = False,
@@ -88,6 +97,27 @@ for command, example in (
     (release.installer, "bundle installer -o dist/install"),
 ):
     app.command(epilog=f"Example: {example}")(command)
+
+
+@app.command(epilog="Example: bundle completion bash > ~/.local/share/bash-completion/completions/bundle")
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell", show_default=False)],
+    _json: Json = False,
+) -> None:
+    """Print the completion script for a shell."""
+    from installer.shared.command_tree.printed import completion as made
+
+    text = made(shell, ("bundle",), app)
+    console.result(text, lambda: {"script": text}, asked_for=True)
+
+
+@app.command(epilog="Example: bundle man | man -l -")
+def man(_json: Json = False) -> None:
+    """Print the manual page, bundle(1)."""
+    from installer.shared.command_tree.printed import manual
+
+    text = manual("bundle", __version__, app)
+    console.result(text, lambda: {"page": text}, asked_for=True)
 
 
 @app.command(hidden=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from bundler.cli.documents import SHAPES
 from installer.core.errors import UsageError
 from installer.shared.console import Console
+from installer.shared.terminal import interrupts
 from installer.shared.terminal.text import safe
 
 if TYPE_CHECKING:
@@ -58,7 +60,18 @@ def _set_json(value: bool) -> None:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout", callback=_set_json)]
 BundleFile = Annotated[Path, argument("BUNDLE", "The bundle")]
 # Never the key itself or its password: arguments show up in process lists.
-Key = Annotated[Path | None, option("--key", text="cosign private key, NAME.key")]
+Key = Annotated[
+    str | None,
+    option("--key", metavar="KEY", text="cosign private key: a file, env:NAME, fd:N, or - for stdin"),
+]
+PasswordFrom = Annotated[
+    str,
+    option(
+        "--password-from",
+        metavar="SOURCE",
+        text="Password of the key: a file, env:NAME, fd:N, or - [default: COSIGN_PASSWORD, or asked for]",
+    ),
+]
 GpgKey = Annotated[
     str | None, option("--gpg-key", metavar="FPR", text="Fingerprint of a GPG key, held by gpg-agent")
 ]
@@ -79,42 +92,64 @@ def prompt(question: str) -> str:
     # A pipeline must fail with the name of the variable, not wait for an answer.
     if not sys.stdin.isatty():
         what = "a password is needed, but no terminal is available"
-        raise UsageError(what, hint="set COSIGN_PASSWORD")
+        raise UsageError(what, hint="set COSIGN_PASSWORD, or give --password-from SOURCE")
     # Escaped: the path of a key may have control characters.
-    return getpass.getpass(safe(question))
+    with interrupts.on_a_new_line():
+        return getpass.getpass(safe(question))
 
 
-def load_signers(key: Path | None, gpg_key: str | None, variable: str = "COSIGN_PASSWORD") -> list[Signer]:
+def given_password(source: str, key: str | None = None) -> bytes | None:
+    """Return the password that `--password-from` names; None if it is not given.
+
+    Raises:
+        UsageError: It cannot be read, or comes from where the key comes from.
+    """
+    if not source:
+        return None
+    from bundler.signing.secret_source import read_password
+
+    # A stream can be read once only.
+    if source == key and not Path(source).is_file():
+        what = f"--key and --password-from are both {source}"
+        raise UsageError(what, hint="give the password another way, for example --password-from env:NAME")
+    return read_password(source)
+
+
+def load_signers(
+    key: str | None, gpg_key: str | None, variable: str = "COSIGN_PASSWORD", password_from: str = ""
+) -> list[Signer]:
     """Return the signers of `--key` and `--gpg-key`; none if neither is given.
 
     Args:
         key: A cosign private key.
         gpg_key: A GPG fingerprint.
         variable: The environment variable that may have the password of the key.
+        password_from: Where the password comes from; empty: the variable, or a prompt.
 
     Raises:
         UsageError: A key cannot be used.
     """
     signers: list[Signer] = []
+    password = given_password(password_from, key)
     if key is not None:
         # Imported only if such a key is given: cryptography takes long to load.
         from bundler.signing.cosign import CosignSigner
 
-        signers.append(CosignSigner.load(key, prompt, variable))
+        signers.append(CosignSigner.load(key, prompt, variable, password))
     if gpg_key is not None:
         from bundler.signing.gpg import GpgSigner
 
-        signers.append(GpgSigner(gpg_key))
+        signers.append(GpgSigner(gpg_key, passphrase=os.fsdecode(password) if password else None))
     return signers
 
 
-def required_signers(key: Path | None, gpg_key: str | None) -> list[Signer]:
+def required_signers(key: str | None, gpg_key: str | None, password_from: str = "") -> list[Signer]:
     """Return the signers of `--key` and `--gpg-key`.
 
     Raises:
         UsageError: A key cannot be used, or none is given.
     """
-    signers = load_signers(key, gpg_key)
+    signers = load_signers(key, gpg_key, password_from=password_from)
     if not signers:
         raise UsageError("no key is given", hint="give --key NAME.key or --gpg-key FINGERPRINT")
     return signers

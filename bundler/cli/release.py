@@ -15,9 +15,11 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    PasswordFrom,
     Texts,
     argument,
     console,
+    given_password,
     load_signers,
     option,
     prompt,
@@ -70,7 +72,9 @@ def schema(_json: Json = False) -> None:
 
 
 def keygen(
-    name: Annotated[Path, argument("NAME", "Writes NAME.key and NAME.pub")], _json: Json = False
+    name: Annotated[Path, argument("NAME", "Writes NAME.key and NAME.pub")],
+    password_from: PasswordFrom = "",
+    _json: Json = False,
 ) -> None:
     """Generate a key pair in cosign's format.
 
@@ -78,7 +82,7 @@ def keygen(
     """
     from bundler.commands.keygen import generate_key_pair
 
-    pair = generate_key_pair(name, prompt)
+    pair = generate_key_pair(name, prompt, given_password(password_from))
     text = f"{pair.private}  keep it secret\n{pair.public}  goes into root.json\nkey id {pair.keyid8}"
     console.result(
         text,
@@ -101,20 +105,29 @@ def create(
     ] = None,
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     platform: Annotated[Texts, option(text="Only this platform, `os/arch`; may be repeated")] = None,
     builder: Annotated[
         str, option(metavar="ID", text="Id of the builder in the provenance [default: detected from CI]")
     ] = "",
     provenance_key: Annotated[
-        Path | None,
+        str | None,
         option(
             envvar="WAYBILL_PROVENANCE_KEY",
-            text="cosign private key with the role provenance, for example of a CI runner",
+            metavar="KEY",
+            text="cosign private key with the role provenance, for example of a CI runner; as --key",
         ),
     ] = None,
     provenance_gpg_key: Annotated[
         str | None, option(metavar="FPR", text="GPG key with the role provenance")
     ] = None,
+    provenance_password_from: Annotated[
+        str,
+        option(
+            metavar="SOURCE",
+            text="Password of the provenance key; as --password-from [default: WAYBILL_PROVENANCE_PASSWORD]",
+        ),
+    ] = "",
     require: Annotated[
         Texts,
         option(
@@ -157,11 +170,11 @@ def create(
     for warning in planned.warnings[len(config.warnings) :]:
         console.warn_about(warning)
     # Passwords are asked for before the long part begins.
-    signers = load_signers(key, gpg_key)
+    signers = load_signers(key, gpg_key, password_from=password_from)
     # A runner may hold one key for both roles: then it needs one password only.
     own = "WAYBILL_PROVENANCE_PASSWORD"
     variable = own if own in os.environ else "COSIGN_PASSWORD"
-    provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable)
+    provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable, provenance_password_from)
     # Next to bundle.yaml, not in the current directory: -C may lead elsewhere.
     target = output or directory / "dist" / f"{config.manifest.product}-{config.manifest.version}.tar"
     if output:

@@ -15,6 +15,7 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    PasswordFrom,
     Paths,
     Prepare,
     Texts,
@@ -45,6 +46,7 @@ def sign(
     bundle: BundleFile,
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     prepare: Prepare = False,
     attach: Attach = None,
     public: Public = None,
@@ -70,7 +72,7 @@ def sign(
     elif form == "--attach":
         _print_signed(attach_signatures(bundle, attach or [], _required_public(public)))
     else:
-        _print_signed(sign_bundle(bundle, required_signers(key, gpg_key)))
+        _print_signed(sign_bundle(bundle, required_signers(key, gpg_key, password_from)))
 
 
 def _print_signed(signed: Signed) -> None:
@@ -100,6 +102,7 @@ def approve(
     env: Annotated[str, option(text="Environment that the approval is for")] = "",
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     change_id: Annotated[str, option(text="Id of the change request")] = "",
     rollback_to: Annotated[
         str, option(text="Version to roll back to, or `none` for a first installation")
@@ -197,7 +200,7 @@ def approve(
         attached_now = approval.attach_approval(bundle, signatures, trusted, statement, outside)
         console.result(attached_now.as_text(), lambda: _approved([attached_now]))
     elif form == "--withdraw":
-        _withdraw(bundle, required_signers(key, gpg_key), (role, env), output, yes=yes)
+        _withdraw(bundle, required_signers(key, gpg_key, password_from), (role, env), output, yes=yes)
     elif not role or not env:
         raise UsageError("role and environment are missing", hint="give --role ROLE and --env NAME")
     elif form == "--prepare":
@@ -208,7 +211,7 @@ def approve(
         console.result("\n".join(lines), made.as_json)
     else:
         admission = _admitted(bundle, request, (root, release_key))
-        signers = required_signers(key, gpg_key)
+        signers = required_signers(key, gpg_key, password_from)
         _confirm(admission, signers, yes=yes)
         identity = admission.verified.identity
         done = [
@@ -265,7 +268,7 @@ def _confirm(admission: Admission, signers: Sequence[Signer], *, yes: bool) -> N
         owner = check_key(root, request.role, signer.keyid, now) if root else ""
         keys.append(f"{signer.keyid8}{f' of {owner}' if owner else ''}")
         warnings += owner_warnings(root, request, admission.verified, owner) if root else []
-    console.show("approval", admission.text(keys), admission.as_json())
+    console.show("verified", admission.text(keys), admission.as_json())
     for warning in warnings:
         console.warn(f"warning: {warning}")
     if not yes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from bundler.cli.options import (
     GpgKey,
     Json,
     Key,
+    PasswordFrom,
     Paths,
     Prepare,
     Texts,
@@ -23,6 +25,7 @@ from bundler.cli.options import (
     signing_form,
 )
 from installer.core.errors import UsageError
+from installer.shared.command_tree.help import Group
 from installer.shared.run_record import release_row
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ RootFile = Annotated[Path, argument("ROOT", "The root.json")]
 Expires = Annotated[str, typer.Option(help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")]
 
 trust_app = typer.Typer(
+    cls=Group,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="Manage root.json: the keys and policies that hosts trust.",
@@ -48,12 +52,24 @@ def _root_row(root: Root, fingerprint: str = "") -> dict[str, Any]:
     return release_row(str(root.version), root.version, fingerprint)
 
 
-def _print_edited(edited: Edited, what: str) -> None:
+def _print_edited(path: Path, edited: Edited, what: str, part: str = "") -> None:
+    """Print what was changed and what it leads to; of the root itself only the part that was changed.
+
+    Args:
+        path: The root.
+        edited: What was done to it.
+        what: The change, in words.
+        part: The first line of that part, as `bundle trust show` has it; empty for none.
+    """
+    from installer.core.trust.root import display_fingerprint
     from installer.core.trust.root_view import view
 
     file = edited.file
     shown = view(file.root, file.data, _now())
     lines = [what]
+    if part and part in (whole := shown.lines()):
+        own = whole[whole.index(part) :]
+        lines += own[: own.index("")] if "" in own else own
     if edited.archived is not None:
         previous = file.root.version - 1
         lines.append(f"version {previous} may be in use on hosts: saved as {edited.archived.name}")
@@ -61,8 +77,11 @@ def _print_edited(edited: Edited, what: str) -> None:
         lines.append(f"removed signatures of the previous content: {', '.join(edited.dropped)}")
     lines += [each.as_text() for each in file.standings(_now())]
     archived = str(edited.archived) if edited.archived else ""
+    # The whole root is one command away; here it would hide what has just changed.
+    lines.append(f"version {file.root.version}, fingerprint {display_fingerprint(shown.fingerprint)}")
+    lines.append(f"see all of it with: bundle trust show {shlex.quote(str(path))}")
     console.result(
-        "\n".join([*lines, "", shown.as_text()]),
+        "\n".join(lines),
         lambda: {
             "changed": True,
             "from": _root_row(file.previous) if file.previous else None,
@@ -175,7 +194,9 @@ def add_key(
     until = parse_expiry(not_after, _now()) if not_after else None
     added = [replace(each, owner=owner or each.owner, not_after=until) for each in added]
     edited = add_keys(path, added, role, _now(), threshold)
-    _print_edited(edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in added))
+    _print_edited(
+        path, edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in added)
+    )
 
 
 @trust_app.command("set-policy", epilog="Example: bundle trust set-policy root.json production --max-age 14d")
@@ -222,7 +243,8 @@ def set_policy(
         break_glass=break_glass,
     )
     edited = trust_edit.set_policy(path, environment, None if remove else policy, _now())
-    _print_edited(edited, f"{environment}: policy {'removed' if remove else 'set'}")
+    what = f"{environment}: policy {'removed' if remove else 'set'}"
+    _print_edited(path, edited, what, f"environment {environment}")
 
 
 @trust_app.command("set-product", epilog="Example: bundle trust set-product root.json lan-chat --floor 1.4.2")
@@ -245,7 +267,9 @@ def set_product(
 
     if not floor and not reset:
         raise UsageError("nothing to set", hint="give --floor VERSION or --reset")
-    _print_edited(trust_edit.set_product(path, product, _now(), floor=floor, reset=reset), f"{product}: set")
+    _print_edited(
+        path, trust_edit.set_product(path, product, _now(), floor=floor, reset=reset), f"{product}: set"
+    )
 
 
 @trust_app.command("revoke", epilog="Example: bundle trust revoke root.json --bundle lan-chat-1.4.0.tar")
@@ -263,7 +287,7 @@ def revoke(
     """
     from bundler.commands import trust_edit
 
-    _print_edited(trust_edit.revoke(path, key or (), bundle or (), _now()), "revoked")
+    _print_edited(path, trust_edit.revoke(path, key or (), bundle or (), _now()), "revoked")
 
 
 @trust_app.command("rotate", epilog="Example: bundle trust rotate root.json --replace 1a2b3c4d=new.pub")
@@ -291,7 +315,7 @@ def rotate(
         # Read before the root is changed: a missing file changes nothing.
         replaced[keyid] = key_from_file(Path(file))
     edited = trust_edit.rotate(path, _now(), expires=expires, replaced=replaced, removed=remove or ())
-    _print_edited(edited, f"version {edited.file.root.version}")
+    _print_edited(path, edited, f"version {edited.file.root.version}")
 
 
 @trust_app.command("sign", epilog="Example: bundle trust sign root.json --key ana.key")
@@ -299,6 +323,7 @@ def sign(
     path: RootFile,
     key: Key = None,
     gpg_key: GpgKey = None,
+    password_from: PasswordFrom = "",
     prepare: Prepare = False,
     attach: Attach = None,
     public: Annotated[
@@ -334,7 +359,7 @@ def sign(
     if form == "--attach":
         signed = attach_to_root(path, attach or [], public, now)
     else:
-        signed = sign_root(path, required_signers(key, gpg_key), now)
+        signed = sign_root(path, required_signers(key, gpg_key, password_from), now)
     console.result(signed.as_text(now), lambda: signed.as_json(now))
 
 

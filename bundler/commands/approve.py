@@ -15,6 +15,7 @@ from typing import Literal
 
 from bundler.approvals.admission import BREAK_GLASS, Admission, check_environment, check_role
 from bundler.approvals.approval import AddedStatement, ApprovalRequest, make_approval
+from bundler.approvals.repeated import given_before, says_the_same
 from bundler.approvals.statements import open_statements
 from bundler.archive import append
 from bundler.archive.reading import read_limited, read_with_tail, unverified_bundle
@@ -125,7 +126,7 @@ def approve_bundle(
         identity: Of the bundle that was verified; empty for any.
 
     Returns:
-        What was added.
+        What was added; without files if the same key has given the same approval before.
 
     Raises:
         UsageError: The request is not valid.
@@ -137,6 +138,9 @@ def approve_bundle(
     with open_statements(path, sidecar) as statements:
         _require_same(statements.bundle, identity)
         approval = make_approval(request, statements.bundle, now)
+        # Scripts repeat commands: a second approval would say nothing new.
+        if before := given_before(statements.present, approval, request.expires, signer, now):
+            return AddedStatement(before, (), statements.directory)
         # The bytes that are signed are the bytes that are stored: they are made once.
         data = approval.to_bytes()
         # Signed while the bundle is locked: nobody can take the name of the file meanwhile.
@@ -162,8 +166,13 @@ def prepare_approval(
     """
     bundle = read_with_tail(path)
     _require_same(bundle, identity)
-    data = make_approval(request, bundle, now).to_bytes()
-    return prepare(output or statement_path(path, request.role), data, bundle.identity)
+    approval, target = make_approval(request, bundle, now), output or statement_path(path, request.role)
+    data = approval.to_bytes()
+    # What was prepared before may be signed by now.
+    if target.is_file():
+        there = read_limited(target, LIMITS.approval_bytes)
+        data = there if says_the_same(there, str(target), approval, request.expires, now) else data
+    return prepare(target, data, bundle.identity)
 
 
 def attach_approval(

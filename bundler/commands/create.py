@@ -109,6 +109,7 @@ class Created:
             "to": release_row(self.manifest.version, self.manifest.sequence, self.identity),
             "changed": not self.unchanged,
             "files": len(self.manifest.files),
+            "requires": list(manifest_rules.used_features(self.manifest)),
             "images": [image.reference for image in self.manifest.images],
             "signatures": list(self.signatures),
             "provenance": list(self.provenance),
@@ -180,7 +181,7 @@ def _submodules(config: BundleConfig, checkout: Checkout) -> tuple[list[Problem]
                 problems.append(Problem(f"{tree.given}/{below}", what, hint))
         if not trees and path.startswith(f"{top}/"):
             what = "is a git submodule that is not initialised; what was built from it may be incomplete"
-            warnings.append(Problem(os.path.relpath(path, top), what, hint))
+            warnings.append(Problem(os.path.relpath(path, top), what, hint, "submodule"))
     return problems, warnings
 
 

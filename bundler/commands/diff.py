@@ -1,4 +1,8 @@
-"""`bundle diff`: compare two releases by the heads of their bundles."""
+"""`bundle diff`: compare two releases by the heads of their bundles.
+
+The digests in the two lists are compared, and the texts that are shown are read and checked against them. All
+other payload is not read, and no signature is checked: the result says so.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from typing import Any
 
 from bundler.archive.reading import unverified_bundle
 from bundler.commands.inspect import document_text
+from bundler.commands.inspect_risks import review_bundle
+from installer.core.errors import TamperedError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.methods import FILE_KINDS
@@ -21,6 +27,10 @@ from installer.shared.terminal.text import table
 
 # Everything in a manifest that changes what happens on a host, besides files and images.
 _SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")
+_NOT_CHECKED = (
+    "NOT VERIFIED: the lists were compared; the payload was not read, and no signature was checked. Run\n"
+    "`bundle verify BUNDLE --root root.json` for both: only then each file is what its list says"
+)
 # Kinds that people read; a diff of a binary tells nothing.
 _TEXT = ("template", "values", "schema", *FILE_KINDS, "doc")
 
@@ -44,7 +54,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The differences between two bundles; unverified, as in `inspect`."""
+    """The differences between two bundles; unverified, as in `inspect`.
+
+    Attributes:
+        old: The manifest of the earlier bundle.
+        new: Of the later one.
+        files: Files that differ.
+        images: Images that differ.
+        new_layer_bytes: Of layers that only the new one has.
+        shared_layer_bytes: Of layers that both have.
+        texts: Differences of files that people read, and of the manifest.
+        same: Whether the two have the same identity: the same list of the same digests.
+        risks: What the new one does as root, or opens, and the old one does not, and the other way round.
+    """
 
     old: Manifest
     new: Manifest
@@ -54,6 +76,8 @@ class Difference:
     new_layer_bytes: int
     shared_layer_bytes: int
     texts: tuple[str, ...]
+    same: bool = False
+    risks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
@@ -66,6 +90,10 @@ class Difference:
             "new_layer_bytes": self.new_layer_bytes,
             "shared_layer_bytes": self.shared_layer_bytes,
             "texts": list(self.texts),
+            "same_identity": self.same,
+            "risks": list(self.risks),
+            "payload_read": False,
+            "verified": False,
         }
 
     def as_text(self) -> str:
@@ -80,10 +108,14 @@ class Difference:
         if self.images:
             shared, new = size(self.shared_layer_bytes), size(self.new_layer_bytes)
             parts.append(f"layers: {new} new, {shared} unchanged")
+        if self.risks:
+            parts.append("\n".join(["RISKS", *self.risks]))
         parts += self.texts
-        if not self.files and not self.images and not self.texts:
-            parts.append("no differences")
-        return "\n\n".join(parts)
+        if self.same:
+            parts.append("the two have the same identity: they list the same files")
+        elif not self.files and not self.images and not self.texts:
+            parts.append("no differences: the two list the same files")
+        return "\n\n".join([*parts, _NOT_CHECKED])
 
 
 def diff_bundles(old: Path, new: Path) -> Difference:
@@ -127,7 +159,25 @@ def _compare(old: Bundle, new: Bundle) -> Difference:
         sum(count for digest, count in new_layers.items() if digest not in old_layers),
         sum(count for digest, count in new_layers.items() if digest in old_layers),
         tuple(text for text in texts if text),
+        old.identity == new.identity,
+        tuple(_risks(old, new)),
     )
+
+
+def _risks(old: Bundle, new: Bundle) -> Iterable[str]:
+    """Yield what only one of the two does as root, or opens."""
+    before, after = _findings(old), _findings(new)
+    yield from (f"+ {each}" for each in after if each not in before)
+    yield from (f"- {each}" for each in before if each not in after)
+
+
+def _findings(bundle: Bundle) -> dict[str, None]:
+    try:
+        found = review_bundle(bundle).risks
+    except TamperedError as error:
+        # Compared all the same: this command is for finding out what is wrong.
+        return {f"NOT EXAMINED: {error.where}: {error.what}": None}
+    return dict.fromkeys(f"{each.where}: {each.what}" for each in found)
 
 
 def _files_without_images(manifest: Manifest) -> dict[str, FileEntry]:

@@ -21,8 +21,9 @@ from installer.core.format import manifest_json
 from installer.core.format.archive import Bundle
 from installer.core.format.destinations import sensitive_destinations, sensitive_lines
 from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
+from installer.core.format.manifest_rules import used_features
 from installer.core.limits import LIMITS
-from installer.core.timestamps import format_seconds, format_time
+from installer.core.timestamps import format_time
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
@@ -112,7 +113,7 @@ def _overview(bundle: Bundle) -> Report:
     in_layers = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
-    sensitive = sensitive_destinations(manifest)
+    sensitive, words = sensitive_destinations(manifest), used_features(manifest)
     allowed = list(allowed_document.read(bundle))
     found, counts = inspect_risks.counted(bundle)
     # Provenance may not be signed by anybody that hosts trust: it is shown as a claim of its file.
@@ -127,6 +128,7 @@ def _overview(bundle: Bundle) -> Report:
         ("source", manifest.source.text()),
         *(("built by", f"{claim.builder}, according to {file}") for file, claim in claims),
         ("payload", f"{len(manifest.files)} files, {size(bundle.payload_bytes)}"),
+        *(("requires", f"{word}: hosts with an earlier installer refuse the bundle") for word in words),
         ("images", f"{len(manifest.images)} ({in_layers})" if manifest.images else "none"),
         ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
         ("health", _probes(manifest)),
@@ -144,6 +146,7 @@ def _overview(bundle: Bundle) -> Report:
         ("checked", "list and manifest match; signatures and payload were not checked"),
     ]
     more = {
+        "requires": list(words),
         "payload_bytes": bundle.payload_bytes,
         "file_count": len(manifest.files),
         "sensitive": [each.as_json() for each in sensitive],
@@ -159,8 +162,6 @@ def _overview(bundle: Bundle) -> Report:
         without_files = manifest_json.dump(replace(manifest, files=()))
         found = jsonio.loads_strict(without_files, MANIFEST, LIMITS.manifest_bytes)
         found.pop("files")
-        # Documents have one form of time, whatever the format of bundles has.
-        found |= {name: format_seconds(found[name]) for name in ("created", "expires")}
         return {"manifest": found, **more}
 
     # Escaped: an unverified bundle may hold control characters for the terminal.

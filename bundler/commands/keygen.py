@@ -33,12 +33,13 @@ class KeyPair:
         return self.keyid[:8]
 
 
-def generate_key_pair(name: Path, prompt: Prompt | None = None) -> KeyPair:
+def generate_key_pair(name: Path, prompt: Prompt | None = None, password: bytes | None = None) -> KeyPair:
     """Generate a key pair and write its two files; existing files are never overwritten.
 
     Args:
         name: The path of the files without `.key` and `.pub`.
         prompt: Asks for the password, twice, if COSIGN_PASSWORD is not set.
+        password: The password, if it is known already.
 
     Raises:
         UsageError: A file exists, the directory cannot be written to, or the two passwords differ.
@@ -53,18 +54,24 @@ def generate_key_pair(name: Path, prompt: Prompt | None = None) -> KeyPair:
     for path in (private, public):
         if os.path.lexists(path):
             raise file_exists(path)
-    password = ask_password(f"Password for {private}: ", prompt)
-    # A typing error in a new password would lock the key for ever.
-    if PASSWORD_VARIABLE not in os.environ and ask_password("Repeat the password: ", prompt) != password:
-        raise UsageError(
-            "the two passwords differ", where=str(private), hint="nothing was written; try again"
-        )
+    if password is None:
+        password = _new_password(private, prompt)
     sealed, signer = generate(password)
     # Both or none, whenever a signal comes.
     with interrupts.deferred():
         _write(private, sealed, public, signer.public.encode())
         interrupts.finish()
     return KeyPair(private, public, signer.keyid)
+
+
+def _new_password(private: Path, prompt: Prompt | None) -> bytes:
+    password = ask_password(f"Password for {private}: ", prompt)
+    # A typing error in a new password would lock the key for ever.
+    if PASSWORD_VARIABLE not in os.environ and ask_password("Repeat the password: ", prompt) != password:
+        raise UsageError(
+            "the two passwords differ", where=str(private), hint="nothing was written; try again"
+        )
+    return password
 
 
 def _write(private: Path, sealed: bytes, public: Path, shown: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -24,8 +25,23 @@ h1 { font-size: 17pt; margin: 0 0 .3rem } h2 { font-size: 12pt; margin: 1.4rem 0
 pre { font: 13pt/1.5 ui-monospace, monospace; margin: 0; white-space: pre-wrap }
 .small pre { font-size: 9.5pt }
 .print { display: flex; gap: 2rem; align-items: flex-start } svg { width: 38mm; height: 38mm; flex: none }
+.line { font-size: 8.5pt } .line pre { font-size: 8.5pt; white-space: pre }
+table { border-collapse: collapse; width: 100% } th { font-weight: 600; text-align: left }
+td, th { border: 1px solid #000; padding: .25rem .4rem; height: 1.3rem; font-size: 9.5pt }
 ol { padding-left: 1.4rem } .warn { border: 2px solid #000; padding: .4rem .7rem; font-weight: 600 }
 """
+
+
+TEXT_LINES = 60
+"""Lines of the text: what fits on one page of A4 or Letter."""
+HTML_KEYS = 22
+"""Lines of keys and roles on the printed page, beside everything else."""
+FIELDS = ("", "name", "date", "every group compared", "signature")
+SIGNED_BY = ("made by", "carried by", "compared on the host by")
+
+
+def _text_fields() -> list[str]:
+    return [f"{who + ':':<24} {'_' * 20}  date {'_' * 10}  sign {'_' * 10}" for who in SIGNED_BY] + [""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +70,13 @@ class Sheet:
     def as_text(self) -> str:
         """Return the page as text of 80 columns."""
         parts = ["WAYBILL TRUST SHEET", "Carry this separately from the media. Compare every group.", ""]
-        parts += [f"WARNING: {each}" for each in self.warnings]
+        parts += [line for each in self.warnings for line in textwrap.wrap(f"WARNING: {each}", 80)]
         for title, groups in self._groups():
             parts += [title, *(f"    {line}" for line in groups), ""]
-        parts += self._facts()
-        parts += ["", *(f"{number}. {step}" for number, step in enumerate(self._steps(), 1)), ""]
-        return "\n".join([*parts, *self.view.lines()[5:]]) + "\n"
+        parts += ["as sha256sum prints it:", *self._sums(), "", *self._facts(), ""]
+        parts += [*(f"{number}. {step}" for number, step in enumerate(self._steps(), 1)), ""]
+        parts += _text_fields()
+        return "\n".join([*parts, *self._keys(TEXT_LINES - len(parts))]) + "\n"
 
     def as_html(self) -> str:
         """Return the page as one document to print; the QR code holds the root's fingerprint."""
@@ -77,13 +94,32 @@ class Sheet:
             parts.append(f"<h2>{escape(title)}</h2><div class=print>{block}{picture}</div>")
         facts = "<br>".join(escape(fact) for fact in self._facts())
         steps = "".join(f"<li>{escape(step)}</li>" for step in self._steps())
-        who = escape("\n".join(self.view.lines()[5:]))
+        who = escape("\n".join(self._keys(HTML_KEYS)))
+        sums = escape("\n".join(self._sums()))
+        heads = "".join(f"<th>{escape(each)}" for each in FIELDS)
+        empty = f"<tr>{'<td>' * len(FIELDS)}"
+        fields = "".join(empty.replace("<td>", f"<td>{escape(each)}", 1) for each in SIGNED_BY)
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>Waybill trust '
             f"sheet</title><style>{_STYLE}</style><h1>Waybill trust sheet</h1><p>Carry this "
             f"separately from the media. Compare every group.</p>{''.join(parts)}<p>{facts}</p>"
-            f"<ol>{steps}</ol><div class=small><h2>Keys and roles</h2><pre>{who}</pre></div></html>\n"
+            f"<div class=line>as <code>sha256sum</code> prints it:<pre>{sums}</pre></div>"
+            f"<ol>{steps}</ol><table><tr>{heads}{fields}</table>"
+            f"<div class=small><h2>Keys and roles</h2><pre>{who}</pre></div></html>\n"
         )
+
+    def _sums(self) -> list[str]:
+        """Return the lines that `sha256sum` prints for the two files."""
+        sums = [f"{self.view.fingerprint}  root.json"]
+        return [*sums, *([f"{self.installer}  install"] if self.installer else [])]
+
+    def _keys(self, most: int) -> list[str]:
+        """Return keys, roles and policies, as many lines as fit on the page."""
+        lines = [line for line in self.view.lines()[5:] if line]
+        if len(lines) <= most:
+            return lines
+        left = len(lines) - most + 1
+        return [*lines[: most - 1], f"… {left} more lines: bundle trust show root.json"]
 
     def _groups(self) -> list[tuple[str, list[str]]]:
         groups = [("SHA-256 of root.json (its fingerprint)", _lines(self.view.fingerprint))]

@@ -114,17 +114,17 @@ def warnings(checkout: Checkout, rules: SourceRules, name: ReleaseName) -> Itera
                 f"no commit is recorded ({checkout.unknown}): the time of the newest file is in the "
                 "identity, so another copy of the same files gives another identity",
                 f"build in a git checkout, or set {EPOCH}, for example to the output of `date +%s`",
+                "no-commit",
             )
         elif checkout.has_repository:
             what = f"no commit is recorded: {checkout.unknown}"
-            yield Problem(
-                "", what, "the directory is a checkout: let git read it, so that the commit is recorded"
-            )
+            hint = "the directory is a checkout: let git read it, so that the commit is recorded"
+            yield Problem("", what, hint, "no-commit")
         return
     others = [tag for tag in checkout.tags if names_a_version(tag)]
     # A clone may lack tags that another one has; in a repository that is nobody's clone none can be missing.
     if not checkout.tag and (others or checkout.is_clone or rules.in_pipeline):
-        yield Problem("", f"{_untagged(checkout, name)}: no tag is recorded", _tag_hint(name))
+        yield Problem("", f"{_untagged(checkout, name)}: no tag is recorded", _tag_hint(name), "no-tag")
 
 
 def _untagged(checkout: Checkout, name: ReleaseName) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler.archive.reading import read_limited
 from bundler.signing import Prompt, Signer
+from bundler.signing.secret_source import read_secret
 from installer.core.errors import TamperedError, UsageError
 from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import KIB
@@ -62,14 +62,19 @@ class CosignSigner(Signer):
 
     @classmethod
     def load(
-        cls, path: Path, prompt: Prompt | None = None, variable: str = "COSIGN_PASSWORD"
+        cls,
+        source: Path | str,
+        prompt: Prompt | None = None,
+        variable: str = "COSIGN_PASSWORD",
+        password: bytes | None = None,
     ) -> CosignSigner:
         """Read a private key that `bundle keygen` or cosign wrote.
 
         Args:
-            path: `NAME.key`.
+            source: `NAME.key`, or as `read_secret` takes it.
             prompt: Asks for the password if the variable is not set.
             variable: The variable of the environment that has the password.
+            password: The password, if it is known already; it comes before the variable.
 
         Returns:
             The signer.
@@ -77,9 +82,12 @@ class CosignSigner(Signer):
         Raises:
             UsageError: It cannot be read or is not such a key; the password is wrong or there is no terminal.
         """
-        data = read_limited(path, _KEY_BYTES, hint="run `bundle keygen NAME` to create one")
-        sealed = parse_key(data, str(path))
-        return decrypt_key(sealed, ask_password(f"Password of {path}: ", prompt, variable), str(path))
+        data = read_secret(source, _KEY_BYTES, "run `bundle keygen NAME` to create one")
+        where = str(source)
+        sealed = parse_key(data, where)
+        if password is None:
+            password = ask_password(f"Password of {where}: ", prompt, variable)
+        return decrypt_key(sealed, password, where)
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign `data` as cosign would.
@@ -293,7 +301,7 @@ def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_
     if prompt is None:
         raise UsageError(
             "the password of the key is needed, but no terminal is available",
-            hint=f"set {variable}",
+            hint=f"set {variable}, or give --password-from SOURCE",
         )
     return prompt(question).encode()
 

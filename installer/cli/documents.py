@@ -31,6 +31,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "support": ("path", "members", "unread"),
     "recover": ("recovered",),
     "setup": ("path", "link", "sha256", "environment", "unit"),
+    "completion": ("script",),
+    "man": ("page",),
     "licenses": ("sbom",),
     "trust": (),
     "trust init": _TRUST,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from installer.cli.options import Product, Where, console
+from installer.cli.options import Product, Wait, Where, console
 from installer.shared.cli_options import with_option_groups
+from installer.shared.command_tree.help import Group
 from installer.shared.run_record import release_row
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ HostEnvironment = Annotated[
     ),
 ]
 
-trust_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Manage the keys this host trusts.")
+trust_app = typer.Typer(
+    cls=Group, rich_markup_mode=None, no_args_is_help=True, help="Manage the keys this host trusts."
+)
 
 
 @trust_app.command("init", epilog="Example: install trust init root.json")
@@ -164,16 +167,7 @@ If it exits with code 21 and you cannot restore the journal, repair by hand:
 def recover(
     *,
     product: Product = None,
-    wait: Annotated[
-        int,
-        typer.Option(
-            "--wait",
-            metavar="SECONDS",
-            min=0,
-            max=86400,
-            help="Seconds to wait if another install is running.",
-        ),
-    ] = 0,
+    wait: Wait = 0,
     where: Where,
 ) -> None:
     """Complete or undo an interrupted transaction. Every command that changes something does this first."""
@@ -209,6 +203,36 @@ def setup(
 
     done = setup(where.session().system, env, recover_at_boot=recover_at_boot)
     console.result(done.text(), done.as_json)
+
+
+PrintsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+NAMES = ("waybill-install", "./install")
+"""How people start the program. `install` alone is that of coreutils."""
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)],
+    *,
+    json: PrintsJson = False,
+) -> None:
+    """Print the completion script for a shell."""
+    from installer.cli.app import app
+    from installer.shared.command_tree.printed import completion as made
+
+    console.json_output = json
+    text = made(shell, NAMES, app)
+    console.result(text, lambda: {"script": text}, asked_for=True)
+
+
+def man(*, json: PrintsJson = False) -> None:
+    """Print the manual page, waybill-install(1)."""
+    from installer import __version__
+    from installer.cli.app import app
+    from installer.shared.command_tree.printed import manual
+
+    console.json_output = json
+    text = manual("waybill-install", __version__, app)
+    console.result(text, lambda: {"page": text}, asked_for=True)
 
 
 def selftest() -> None:

@@ -11,11 +11,6 @@ from installer import __version__
 from installer.shared.child_env import forget_loaders
 from installer.shared.terminal import interrupts, streams
 
-COMMANDS = (
-    "apply", "verify", "plan", "status", "history", "audit", "metrics", "support", "rollback", "recover",
-    "remove", "trust", "setup", "licenses", "selftest",
-)  # fmt: skip
-
 
 def main() -> None:
     """Run `install` and exit with its code."""
@@ -36,10 +31,12 @@ def main() -> None:
         return
     try:
         from installer.cli.app import app
+        from installer.cli.defaults import take_defaults
         from installer.cli.options import console
+        from installer.cli.words import with_command
         from installer.shared.command_line import run_app
 
-        sys.exit(run_app(console, app, with_command(words)))
+        sys.exit(run_app(console, app, words, with_command, take_defaults))
     except KeyboardInterrupt:
         # While the program was loaded.
         if "--json" in words:
@@ -49,17 +46,3 @@ def main() -> None:
         sys.exit(130)
     finally:
         interrupts.ignore()
-
-
-def with_command(words: list[str]) -> list[str]:
-    """Return the words with the command `apply` before words that start with a bundle or one of its options.
-
-    The word after `install` is a bundle unless it is one of the commands; a bundle that is named like one is
-    written `./verify`.
-    """
-    if not words or words[0] in COMMANDS:
-        return words
-    if words[0] in ("-h", "--help", "--version", "--install-completion", "--show-completion"):
-        return words
-    # `install BUNDLE` is the common case, and needs no verb.
-    return ["apply", *words]

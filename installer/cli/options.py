@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from installer.shared.values import Layer
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Wait = Annotated[
+    int,
+    typer.Option(
+        "--wait", metavar="SECONDS", min=0, max=86400, help="Seconds to wait if another install is running."
+    ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Apply the release even if it failed and was rolled back on this host before."
+    ),
+]
 BundleName = Annotated[
     str,
     typer.Argument(metavar="BUNDLE", help="The bundle file, or - for standard input.", show_default=False),
@@ -104,8 +116,11 @@ class Where:
     ] = Path("/")
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False
 
-    def session(self) -> Session:
+    def session(self, wait: float = 0.0) -> Session:
         """Return the session of this run, and have the console print as asked.
+
+        Args:
+            wait: Seconds to wait where another install is running.
 
         Raises:
             UsageError: `--root` is not a directory.
@@ -120,7 +135,7 @@ class Where:
         # As it was typed: a hint is to be typed on the same terminal.
         console.root = "/" if opened.system.live else str(self.root)
         console.tell(root=opened.system.root, host=host_name(opened.system))
-        return opened
+        return replace(opened, wait=wait)
 
 
 @dataclass(frozen=True)
@@ -132,9 +147,9 @@ class WhereListed(Where):
         typer.Option("--all", help="Show every file and every difference, however many there are."),
     ] = False
 
-    def session(self) -> Session:
+    def session(self, wait: float = 0.0) -> Session:
         """Return the session of this run, and have the console print as asked."""
-        opened = super().session()
+        opened = super().session(wait)
         console.everything = self.all
         return opened
 

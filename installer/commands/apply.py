@@ -19,13 +19,14 @@ from installer.commands.common.bundle_verifier import (
 from installer.commands.common.plan_execution import TransactionResult, execute_plan, show_and_ask
 from installer.commands.common.recovery import exclusive, report_recovered
 from installer.commands.common.session import Session
-from installer.commands.plan import blob_directory
-from installer.core.errors import HostNotReadyError
+from installer.commands.plan import blob_directory, failed_release
+from installer.core.errors import FailedBeforeError, HostNotReadyError, RolledBackError
 from installer.core.verify import OpenedBundle, report
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan, PlanNotReadyError
 from installer.planning.planner import plan_apply
+from installer.shared.terminal.interrupts import TimeLimitPassed, time_limit
 from installer.staging.area import discard
 from installer.staging.stage import KEPT, stage
 from installer.state.documents import evidence_row
@@ -51,6 +52,7 @@ def apply(
     work_dir: Path | None = None,
     yes: bool = False,
     show_evidence: bool = False,
+    timeout: float = 0.0,
 ) -> TransactionResult:
     """Verify a bundle, stage it, show the plan, ask, and carry it out.
 
@@ -61,11 +63,26 @@ def apply(
         work_dir: Where the blobs of images may be staged; None: with the release.
         yes: Whether nobody is asked.
         show_evidence: Whether each signature, approval and check is reported.
+        timeout: Seconds after which it is stopped, and rolled back if it has begun; 0: no limit.
 
     Raises:
         WaybillError: It is refused, or failed; every refusal is in the audit log.
     """
     chosen = _Choices(options, work_dir, yes, show_evidence)
+    limit = f"the time limit of {timeout:g} s (--timeout) has passed"
+    try:
+        with time_limit(timeout, limit):
+            return _apply(session, source, chosen)
+    # A transaction that it stopped has its own error already: here, none has begun.
+    except TimeLimitPassed as error:
+        failed = RolledBackError(
+            f"{error}; nothing was changed", hint="give it more time, and look at what took so long"
+        )
+        failed.cause = "timeout"
+        raise failed from error
+
+
+def _apply(session: Session, source: BundleInput, chosen: _Choices) -> TransactionResult:
     trace = VerificationTrace(file=source.path)
     recorder = EvidenceRecorder(session.system, session.clock, session.ui.alert, trace)
 
@@ -84,11 +101,26 @@ def apply(
         # transaction itself has no such exception: its end removes all that is staged.
         resuming = replace(context, resume=opened.bundle.identity)
         # Everything below happens under the lock: nobody else may change what the plan is made from.
-        with exclusive(resuming) as (state, recovered):
+        with exclusive(resuming, session.wait) as (state, recovered):
             report_recovered(session.ui, recovered)
             verifier.check_again(opened, state)
+            _require_not_failed(context, state, opened.bundle.identity, chosen.options)
             plan = _staged_plan(session, context, verifier, opened, state, chosen, watch)
             return _execute(session, context, plan, recorder, watch)
+
+
+def _require_not_failed(context: Context, state: State, identity: str, options: Options) -> None:
+    """Refuse a release that failed here before.
+
+    Before anything is staged: this is the answer that a timer gets, every few minutes.
+
+    Raises:
+        FailedBeforeError: It did.
+    """
+    failure = failed_release(context, state, identity, options)
+    if failure is not None:
+        problem = failure.problem(context.layout.product)
+        raise FailedBeforeError(problem.what, where=problem.where, hint=problem.hint)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from installer.state.documents import release_brief
 from installer.state.evidence import Evidence
 from installer.state.release import Installed
 from installer.state.state import State, host_readable
+from installer.transaction.failed_release import FailedRelease, failed_before
 
 
 def plan(
@@ -59,6 +60,7 @@ def plan(
         verifier.check_again(opened, state)
         # A plan changes nothing, not even what recovery would: it says so and goes on.
         verifier.trace.notes += [open_.note] if open_.note else []
+        failure = failed_release(context, state, opened.bundle.identity, options)
         session.ui.tell(from_=release_brief(state.current))
         work, apart = blob_directory(context, opened, state, options, work_dir)
         also = edited_members(context.system, opened.bundle.manifest, _installed(context, state))
@@ -69,11 +71,23 @@ def plan(
             made = plan_apply(
                 context, state, staged, options, evidence=evidence, notes=tuple(verifier.trace.notes)
             )
+            found = [failure.problem(context.layout.product)] if failure and not made.nothing else []
             missing = missing_environment(context.system, verifier.trust.root)
             # With a root that is only given nothing of the host is set up yet: that is the question.
-            if missing is None or source.root is not None:
-                return made
-            return replace(made, problems=(*made.problems, missing))
+            if missing is not None and source.root is None:
+                found.append(missing)
+            return replace(made, problems=(*made.problems, *found))
+
+
+def failed_release(context: Context, state: State, identity: str, options: Options) -> FailedRelease | None:
+    """Return the failure of a release on this host; None if it may be applied.
+
+    It may if it is running by now, or if the operator wants it tried again.
+    """
+    if options.retry_failed or (state.current is not None and state.current.identity == identity):
+        return None
+    with host_readable():
+        return failed_before(context, identity)
 
 
 def _installed(context: Context, state: State) -> tuple[Installed, ...]:

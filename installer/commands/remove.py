@@ -8,6 +8,8 @@ from installer.commands.common.attempt import attempt
 from installer.commands.common.plan_execution import TransactionResult, ask_and_execute
 from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
+from installer.core.errors import UsageError
+from installer.core.trust.root import PRODUCT
 from installer.host.context import Context
 from installer.planning import removal
 from installer.planning.drift import NOTHING_SAID, Policy
@@ -29,25 +31,31 @@ def remove(
     Raises:
         WaybillError: It is refused, or failed.
     """
-    name = session.product(product)
+    if not PRODUCT.fullmatch(product):
+        raise UsageError("is not the name of a product", where=product[:80], hint="see `install status`")
+    known = session.products()
+    # Repeated by scripts, and the host is as it should be.
+    if product not in known:
+        return TransactionResult("remove", product, False, None, None)
+    name = product
     with attempt(session, "remove", product=name):
         context = session.context(name)
         # A second `remove` checks what the first one left, so that a problem can be fixed and checked
         # again.
-        checked = check_removed(context)
+        checked = check_removed(context, session.wait)
         if checked is not None:
             return checked
         options = Options(drift=on_drift)
         return ask_and_execute(session, context, lambda state: plan_remove(context, state, options), yes=yes)
 
 
-def check_removed(context: Context) -> TransactionResult | None:
+def check_removed(context: Context, wait: float = 0.0) -> TransactionResult | None:
     """Look again for what a removal left, where that was the last transaction; None where a release runs.
 
     Raises:
         WaybillError: Another install runs, or what an earlier one left cannot be recovered.
     """
-    with exclusive(context) as (state, _):
+    with exclusive(context, wait) as (state, _):
         found = removal.last_removal(context, state)
         if found is None:
             return None

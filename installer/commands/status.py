@@ -29,6 +29,7 @@ from installer.state.state import Entry, State, host_readable
 from installer.state.trust_store import load_trust, trusted_bytes
 from installer.transaction import leftovers
 from installer.transaction.activity import Activity
+from installer.transaction.failed_release import FailedRelease, last_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Status:
         activity: The command that is at work on it; None where none is seen.
         differences: How edited files differ from the installed release.
         hidden: What this user may not see, in words; empty for nothing.
+        failed: The release whose installation was the last thing that was done here, and failed.
     """
 
     product: str
@@ -66,11 +68,18 @@ class Status:
     activity: Activity | None = None
     differences: tuple[Diff, ...] = ()
     hidden: str = ""
+    failed: FailedRelease | None = None
 
     @property
     def is_changing(self) -> bool:
         """Whether a command is changing the host, so that differences mean nothing."""
         return self.activity is not None and bool(self.activity.transaction)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the host is not as its installed release has it, or the release is not complete."""
+        incomplete = self.current is not None and bool(self.current.incomplete)
+        return bool(self.drift or self.unfinished or incomplete)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -90,6 +99,7 @@ class Status:
             "distrust": self.distrust or None,
             "source": dict(self.source) or None,
             "break_glass": list(self.broken),
+            "failed": self.failed.as_json() if self.failed else None,
         }
 
     @property
@@ -122,6 +132,9 @@ class Status:
         if self.current and self.current.incomplete:
             lines.append(f"  INCOMPLETE {self.current.incomplete}")
             lines.append("             install the same bundle again, or a newer one")
+        if self.failed:
+            lines.append(f"  FAILED     {self.failed.version} on {self.failed.date()}: {self.failed.why}")
+            lines.append("             it was rolled back, and is not applied again without --retry-failed")
         edited = drifted_rows(self.edited)
         lines += [f"  edited     {line}" for line in listed(edited, everything=everything)]
         if self.activity:
@@ -179,6 +192,11 @@ class StatusResult:
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return {"products": [each.as_json() for each in self.products]}
+
+    @property
+    def differs(self) -> bool:
+        """Whether a product differs from its installed release; see `Status.differs`."""
+        return any(each.differs for each in self.products)
 
     def require_readable(self) -> None:
         """Raise the first failure, with all that could be read.
@@ -239,6 +257,7 @@ def _status(context: Context) -> Status:
         open_.activity,
         seen.differences,
         seen.hidden,
+        last_failed(context),
     )
 
 

@@ -73,7 +73,9 @@ def trust_init(session: Session, path: Path, fingerprint: str = "", env: str = "
         # A change of trust without a record in the audit log must not happen: the log is tried first.
         require(system)
         before = trusted_bytes(system)
-        trusted, digits, chosen = init_trust(system, path, fingerprint, session.ui.ask, session.clock, env)
+        trusted, digits, chosen = init_trust(
+            system, path, fingerprint, session.ui.ask, session.clock, env, session.ui.ask_more
+        )
         _tell(session, 0 if before is None else trusted.version, trusted, digits, changed=chosen != "")
         row = {"verb": "trust init", "version": str(trusted.version), "fingerprint": digits, "exit": 0}
         _record(session, row, chosen)

@@ -18,6 +18,7 @@
     │   └── WrongTargetError        13     approved for other hosts
     ├── NotApprovedError            14     an approval is missing
     ├── HostNotReadyError           15     the host is not ready: all reasons listed
+    │   └── FailedBeforeError       15     this release failed on this host before
     ├── BusyError                   16     another install is running
     ├── DeclinedError               17     declined at the prompt
     ├── MediaError                  18     the media failed or a part is missing
@@ -53,11 +54,13 @@ class Problem:
         where: The file, member or field, with `:line` or `@offset` where known.
         what: What is wrong, in one sentence without a full stop.
         hint: What to do about it; may be empty.
+        code: The name of a warning, for scripts that decide about it; problems have the code of their error.
     """
 
     where: str
     what: str
     hint: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -78,6 +81,8 @@ class WaybillError(Exception):
     exit_code = 1
     remedy = ""
     """The hint of an error that has none of its own."""
+    output: tuple[str, ...] = ()
+    """The last lines of the program that failed, such as a script."""
     step = 0
     """The step of the verification that refused; 0 outside of a verification. See `steps`."""
     cause: Cause | Literal[""] = ""
@@ -211,6 +216,12 @@ class HostNotReadyError(WaybillError):
     """The release cannot be applied on this host as it is; `problems` lists all reasons."""
 
     code, exit_code = "host-not-ready", 15
+
+
+class FailedBeforeError(HostNotReadyError):
+    """The release failed on this host before, and nobody has asked to try it again."""
+
+    code = "failed-before"
 
 
 class BusyError(WaybillError):

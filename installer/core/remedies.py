@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 
 from installer.core.errors import LIMITS_OF_THE_SYSTEM, HostNotReadyError, WaybillError
@@ -90,10 +91,19 @@ def point_below(error: WaybillError, root: str) -> None:
         error: The error; its hints are changed.
         root: The directory; `/` changes nothing.
     """
-    if root == "/":
-        return
-    error.hint = below(error.hint, root)
-    error.problems = tuple(replace(each, hint=below(each.hint, root)) for each in error.problems)
+    if root != "/":
+        rename_hints(error, lambda hint: below(hint, root))
+
+
+def rename_hints(error: WaybillError, renamed: Callable[[str], str]) -> None:
+    """Change every hint of an error.
+
+    Args:
+        error: The error.
+        renamed: Returns what a hint becomes.
+    """
+    error.hint = renamed(error.hint)
+    error.problems = tuple(replace(each, hint=renamed(each.hint)) for each in error.problems)
 
 
 def below(hint: str, root: str) -> str:

@@ -321,7 +321,7 @@ def _refuse_impossible(entry: Json, before: Seen) -> None:
     wrong = before.kind == "other" or (before.kind == "dir") != (entry["kind"] == "dir")
     if before.kind == "absent" or entry["kind"] == "absent" or not wrong:
         return
-    if before.kind == "link" and entry["kind"] == "dir":
+    if before.kind == "link":
         what = "is a link where the release has a directory"
     else:
         what = f"is a {before.kind} where the release has a {entry['kind']}"

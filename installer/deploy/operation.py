@@ -59,8 +59,6 @@ class StepError(WaybillError):
     """
 
     code = "step"
-    output: tuple[str, ...] = ()
-    """The last lines of what failed, such as a script."""
 
     def of(self, ended: Completed) -> Self:
         """Take over the last lines of a child that failed, and whether its time was up; return the error."""

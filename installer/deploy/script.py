@@ -48,11 +48,12 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
         path = system.real(checked + step[which].removeprefix(directory))
         # In the release's directory, so that scripts find their files by relative paths.
         ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(directory))
-    context.progress.output(step[which].removeprefix(directory + "/"), output_lines(ended)[-_LOGGED:])
+    # A script with `set -x` prints what it was given.
+    said = tuple(context.secrets.hide_all(output_lines(ended)[-_LOGGED:]))
+    context.progress.output(step[which].removeprefix(directory + "/"), said)
     if ended.ok:
         return
     lines = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
-    # A script with `set -x` prints what it was given.
     lines = context.secrets.hide_all(lines[-6:])
     raise StepError(
         context.secrets.hide_all([ended.reason()])[0],

@@ -65,8 +65,8 @@ class FileSystems:
         name = path.rpartition("/")[2]
         if wrong := [char for char in name if char in _NOT_IN_NAMES]:
             return f"has {wrong[0]!r} in its name, which {type_} does not allow"
-        if name.endswith("."):
-            return f"ends in a dot, which {type_} does not keep"
+        if name.endswith((".", " ")):
+            return f"ends in a {'dot' if name.endswith('.') else 'blank'}, which {type_} does not keep"
         return ""
 
 

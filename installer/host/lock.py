@@ -144,7 +144,9 @@ def _busy(path: str, held: Sequence[Holder], file: int) -> BusyError:
     written = os.pread(file, 32, 0).decode("ascii", "replace").strip()
     by = "; ".join(each.text() for each in held) or f"process {written or 'unknown'}"
     return BusyError(
-        f"another install is running ({by})", where=path, hint="wait until it has finished, then try again"
+        f"another install is running ({by})",
+        where=path,
+        hint="wait until it has finished, then try again, or give --wait SECONDS",
     )
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from installer.core.errors import Problem, UntrustedError
 from installer.host.host import Host
-from installer.host.safe_path import MAX_LINKS
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -62,7 +61,7 @@ def require_protected(host: Host, path: str) -> None:
     Raises:
         UntrustedError: Another user owns a part of the path, or can write to it.
     """
-    problems = [found for part in _parts(host, path) if (found := part.problem())]
+    problems = unprotected(host, path)
     if not problems:
         return
     commands = " && ".join(dict.fromkeys(problem.hint for problem in problems))
@@ -76,10 +75,15 @@ def require_protected(host: Host, path: str) -> None:
     )
 
 
+def unprotected(host: Host, path: str) -> list[Problem]:
+    """Return who else could change a file, or what leads to it; empty for nobody."""
+    return [found for part in _parts(host, path) if (found := part.problem())]
+
+
 def _parts(host: Host, path: str) -> list[_Part]:
     """Return all parts of a path and of where its links lead, each once, as far as they exist."""
     found: dict[str, _Part] = {}
-    pending, links = [path], 0
+    pending = [path]
     while pending:
         names = [name for name in pending.pop(0).split("/") if name not in ("", ".")]
         first = 0 if host.live else 1
@@ -88,9 +92,9 @@ def _parts(host: Host, path: str) -> list[_Part]:
             if part is None or part.place in found:
                 continue
             found[part.place] = part
-            if part.target and links < MAX_LINKS:
-                # Where it leads is a path of its own, whose parts are not those of the text.
-                links += 1
+            if part.target:
+                # Where it leads is a path of its own, whose parts are not those of the text. Each link is
+                # followed once, so that this ends.
                 below = part.place.removeprefix(host.root.rstrip("/")).rpartition("/")[0]
                 pending.append(part.target if part.target.startswith("/") else f"{below}/{part.target}")
     return list(found.values())

@@ -55,7 +55,7 @@ class Resolver:
         return self._directories[directory]
 
     def _lookup(self, directory: str) -> str:
-        if self._replaced and any(within(directory, (link,)) for link in self._replaced):
+        if any(within(directory, (link,)) for link in self._replaced):
             return self.place(directory)
         try:
             with self._host.open_directory(directory) as at:

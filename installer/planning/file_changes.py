@@ -187,8 +187,6 @@ class _Comparison:
             self._place_on_directory(item, before, seen)
             return
         self.result.installed.append(item)
-        if item.kind != "dir":
-            self._there[item.path] = False
         if matches(seen, entry):
             return
         if seen.kind == "absent":
@@ -214,6 +212,8 @@ class _Comparison:
 
     def _place_on_directory(self, item: Installed, before: Installed | None, seen: Seen) -> None:
         """Plan for a directory that exists: one that was there before the product is the operator's."""
+        # What was a file of the old release has become a directory by somebody else's hands.
+        before = before if before and before.kind == "dir" else None
         known = before or self._admission.made_by_other(item.path)
         item, ours = directory_changes.with_origin(item, known, seen)
         entry = {**self._entry(item), "saw": self._saw(item.path, seen)}
@@ -304,7 +304,9 @@ class _Comparison:
         below = self._system.tree(item.path)
         # A single foreign file stops the replacement: `rm -r` of a directory is never ours to decide.
         strange = [path for path in below if not self._is_as_installed(path)]
-        if item.path not in self._old or strange:
+        old = self._old.get(item.path)
+        # Only one that Waybill created goes, not what the operator had, or put in place of a file.
+        if old is None or old.kind != "dir" or old.was or strange:
             what = f"is a directory that contains {strange[0]}" if strange else "is a directory"
             self._refuse(item.path, f"{what}, which was not installed by Waybill", "move it away")
             return

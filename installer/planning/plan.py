@@ -32,6 +32,7 @@ class Options:
         values: Values files of the command line, from the weakest.
         keep: How many releases are retained from now on; 0: as many as until now.
         data_restored: Whether to roll back past a step that cannot be undone.
+        retry_failed: Whether to apply a release that failed on this host before.
     """
 
     only: frozenset[str] = frozenset()
@@ -40,6 +41,7 @@ class Options:
     values: tuple[Layer, ...] = ()
     keep: int = 0
     data_restored: bool = False
+    retry_failed: bool = False
 
 
 DEFAULT_OPTIONS = Options()

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_type_hints
 
 
-def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+def with_option_groups(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Return a Typer command that takes the fields of the dataclasses among its parameters as options.
 
     Each parameter whose annotation is a dataclass becomes one option per field, and reaches the command as
@@ -33,10 +33,10 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
             )
 
     @functools.wraps(command)
-    def wrapper(**values: Any) -> None:
+    def wrapper(**values: Any) -> int | None:
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        command(**values)
+        return command(**values)
 
     # Typer reads the signature; the annotations of the wrapped function would contradict it.
     vars(wrapper)["__signature__"] = inspect.Signature(parameters)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from installer import __version__
 from installer.core.errors import InternalError, OutputError, StoppedError, UsageError, WaybillError
 from installer.core.remedies import host_error
 from installer.shared.console import Console
-from installer.shared.terminal import interrupts, streams
-from installer.shared.terminal.text import safe
+from installer.shared.terminal import interrupts
+from installer.shared.terminal.invocation import command_of, invoke, no_defaults
 
 REPORT = (
     "report it with the lines above: see CONTRIBUTING.md of the project, or SECURITY.md for a "
@@ -51,7 +50,8 @@ def _outcome(console: Console, command: Callable[[], int | None]) -> tuple[int, 
     except WaybillError as error:
         return error.exit_code, error
     except KeyboardInterrupt as error:
-        stopped = StoppedError(f"interrupted by {error}" if str(error) else "interrupted")
+        by = "SIGINT (Ctrl-C)" if str(error) == "SIGINT" else str(error)
+        stopped = StoppedError(f"interrupted by {by}" if by else "interrupted")
         return stopped.exit_code, stopped
     except OSError as error:
         # A disk can fail at any read: the place and the reason help, a traceback does not.
@@ -69,7 +69,13 @@ def _internal(console: Console, error: Exception) -> InternalError:
     return InternalError(f"{what}: {error}" if str(error) else what, hint=REPORT)
 
 
-def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
+def run_app(
+    console: Console,
+    app: Any,
+    words: Sequence[str],
+    arrange: Callable[[list[str]], list[str]] = list,
+    defaults: Callable[[Any, Sequence[str]], Mapping[str, Any]] = no_defaults,
+) -> int:
     """Run a command line application and return the exit code of the process.
 
     SIGTERM and SIGHUP (a lost session) end it like Ctrl-C, so that it cleans up; see `interrupts`.
@@ -78,22 +84,40 @@ def run_app(console: Console, app: Any, words: Sequence[str]) -> int:
         console: The terminal.
         app: A Typer application.
         words: The arguments of the command.
+        arrange: Returns them with the command first.
+        defaults: Gives the options their defaults, and returns those of the program.
     """
-    words = list(words)
     # Before they are parsed: wrong usage has a document, too.
     console.json_output = "--json" in words[: words.index("--") if "--" in words else None]
+
+    def call() -> int:
+        command = command_of(app)
+        arranged = arrange(_take_options(console, list(words)))
+        console.record.command = command_words(command, arranged)
+        found = defaults(command, arranged)
+        console.quiet = console.quiet or bool(found.get("quiet"))
+        if not any(word.partition("=")[0] == "--log-format" for word in words):
+            console.log_format = found.get("log-format", console.log_format)
+        return invoke(command, arranged, console.program, console.called)
+
     with interrupts.handled():
-        code = run(console, lambda: _invoke(console, app, words))
+        code = run(console, call)
         # Whatever comes now, the command has ended with this code.
         interrupts.finish()
         return code
 
 
-def _take_log_format(console: Console, words: list[str]) -> list[str]:
-    """Take `--log-format` from any position: before or after the subcommand, as one word or two."""
-    left = []
+def _take_options(console: Console, words: list[str]) -> list[str]:
+    """Take `--log-format`, as one word or two, and `--quiet` from any position."""
+    console.quiet = False
+    left = list[str]()
     rest = iter(words)
     for word in rest:
+        if word == "--":  # what follows is no option, whatever it looks like
+            return [*left, word, *rest]
+        if word == "--quiet":
+            console.quiet = True
+            continue
         name, is_one, value = word.partition("=")
         if name != "--log-format":
             left.append(word)
@@ -103,48 +127,6 @@ def _take_log_format(console: Console, words: list[str]) -> list[str]:
             raise UsageError(f"--log-format is text or json, not {given!r}")
         console.log_format = "json" if given == "json" else "text"
     return left
-
-
-class _CarriedError(Exception):
-    """Takes an exception through Typer, which would end the program without a word or a document."""
-
-
-def _invoke(console: Console, app: Any, words: list[str]) -> int:
-    """Parse a command line and call its command; return its exit code where it did not raise."""
-    from typer import Abort, Exit, TyperException
-    from typer.main import get_command
-
-    command: Any = get_command(app)
-    console.record.command = command_words(command, words)
-    words = _take_log_format(console, words)
-    invoke = command.invoke
-
-    def carry(context: Any) -> Any:
-        try:
-            return invoke(context)
-        # Of an EPIPE it thinks that it is from stdout; it may be from an engine's socket.
-        except (KeyboardInterrupt, OSError) as error:
-            raise _CarriedError from error
-
-    command.invoke = carry
-    try:
-        code = command(args=words or ["--help"], prog_name=console.program, standalone_mode=False)
-    except _CarriedError as carried:
-        raise carried.__cause__ or carried from None
-    except Exit as leaving:
-        return int(leaving.exit_code)
-    except Abort:
-        raise KeyboardInterrupt from None
-    except TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            streams.write(sys.stderr, f"{safe(str(error))}\n")
-            return UsageError.exit_code
-        # The context knows the command as it was typed: `install trust init`.
-        command = getattr(getattr(error, "ctx", None), "command_path", "") or console.program
-        hint = f"see `{command} --help`"
-        raise UsageError(error.format_message(), hint=hint) from None
-    # Without standalone mode the code of `Exit` is returned instead of raised.
-    return code if isinstance(code, int) else 0
 
 
 def command_words(group: Any, words: Sequence[str]) -> str:

@@ -15,11 +15,13 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from installer.core.errors import DeclinedError, OutputError, Problem, UsageError, WaybillError
-from installer.core.remedies import commands_below, point_below
+from installer.core.remedies import commands_below, point_below, rename_hints
 from installer.shared.progress import Progress
 from installer.shared.run_record import RunRecord, Shapes, problem_rows
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
+from installer.shared.terminal.called import called_as, rename
+from installer.shared.terminal.charset import as_shown
 from installer.shared.terminal.colour import coloured
 from installer.shared.terminal.listing import error_text
 from installer.shared.terminal.narrow import fits, stacked
@@ -56,6 +58,11 @@ class Console(Ui):
         self.log_format: LogFormat = log_format
         self.root = "/"
         """The directory of the host that the command is about, for hints."""
+        self.called = called_as(program)
+        """The words that start this program again, for hints."""
+        self.quiet = False
+        """Whether only warnings, errors and questions are printed, and documents of `--json`."""
+        self._withheld = ""
         self._output_counts = output_counts
         self._shapes = shapes or {}
         self.begin()
@@ -90,8 +97,15 @@ class Console(Ui):
             # Not before the end: an error that follows belongs to the same document.
             self.answer(document)
             return
-        typed = commands_below(text, self.root)
-        self._write_result(coloured(safe(self._secrets.hide(typed)), sys.stdout), counts=asked_for)
+        # What a command is for, like a sheet, is no report of what it did.
+        if asked_for or not self.quiet:
+            typed = commands_below(text, self.root)
+            shown = safe(self._shown(self._secrets.hide(typed)))
+            self._write_result(coloured(shown, sys.stdout), counts=asked_for)
+
+    def _shown(self, text: str) -> str:
+        """Return text for people: commands as they can be typed here, symbols as the terminal has them."""
+        return as_shown(rename(text, self.program, self.called))
 
     def answer(self, document: Callable[[], Mapping[str, Any]]) -> None:
         """Keep what belongs to the document of the run, and print nothing: an error is about to follow."""
@@ -132,8 +146,10 @@ class Console(Ui):
             rows: Its rows; the first one is the heading.
             alarming: Returns whether a row is alarming.
         """
-        if self.json_output:
+        if self.json_output or self.quiet:
             return
+        # Records of earlier versions may have what is hidden today.
+        rows = [[self._secrets.hide(cell) for cell in row] for row in rows]
         if sys.stdout is None or not sys.stdout.isatty():
             streams.write(sys.stdout, f"{safe(table(rows))}\n")
             return
@@ -162,7 +178,9 @@ class Console(Ui):
         # Scripts and engines speak here, too: what is secret goes before it leaves this process.
         text = self._secrets.hide(commands_below(text, self.root))
         self.keep(text, level, fields)
-        line = coloured(safe(text), sys.stderr)
+        if self.quiet and level == "info":
+            return
+        line = coloured(safe(self._shown(text)), sys.stderr)
         if self.log_format == "json":
             line = json_text(self.record.log_row(text, level, self._secrets.hide_in(fields)))
         # A terminal that was closed must not stop a transaction: there is nobody to tell.
@@ -196,7 +214,9 @@ class Console(Ui):
         """Print on stderr what will be carried out: stdout has the result."""
         if self.json_output:
             self.record.fields[name] = document
-        if self.log_format == "json":
+        if self.quiet:
+            self._withheld = text  # until somebody is asked about it
+        elif self.log_format == "json":
             self.log(name, event=name, **{name: document})
         else:
             self.log(text)
@@ -204,16 +224,17 @@ class Console(Ui):
     def error(self, error: WaybillError) -> None:
         """Print an error on stderr; the document of the run has it as well."""
         point_below(error, self.root)
+        rename_hints(error, lambda hint: rename(hint, self.program, self.called))
         self._secrets.hide_error(error)
         if self.log_format == "json":
             first, *more = problem_rows(error)
             self.log(error.what, "error", event="error", exit=error.exit_code, **first, problems=more)
         else:
-            self.log(f"error: {error_text(error, everything=self.everything)}")
+            self.log(f"error: {error_text(error, everything=self.everything)}", "error")
 
     def progress(self) -> Progress:
         """Return the object that long operations report to."""
-        return progress_view(self)
+        return progress_view(self, bar=not self.quiet)
 
     def ask(self, question: str, flag: str) -> str:
         """Ask for a line.
@@ -222,14 +243,25 @@ class Console(Ui):
             UsageError: There is no terminal; the error names the option that answers.
             DeclinedError: The terminal was closed.
         """
+        return self._ask(question, flag, fresh=True)
+
+    def ask_more(self, question: str, flag: str) -> str:
+        """Ask for the rest of an answer: what was pasted with its first line counts."""
+        return self._ask(question, flag, fresh=False)
+
+    def _ask(self, question: str, flag: str, *, fresh: bool) -> str:
         # Never read an answer from a pipe: it might be the next line of a script.
         if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr) and _in_foreground()):
             raise UsageError(
                 "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
-        with interrupts.waiting():
-            _discard_typed()
-            streams.write(sys.stderr, safe(question))
+        if self._withheld:
+            streams.write(sys.stderr, f"{safe(self._shown(self._secrets.hide(self._withheld)))}\n")
+            self._withheld = ""
+        with interrupts.waiting(), interrupts.on_a_new_line():
+            if fresh:
+                _discard_typed()
+            streams.write(sys.stderr, safe(self._shown(question)))
             line = sys.stdin.readline()
         if not line:
             raise DeclinedError("no answer; nothing was changed")

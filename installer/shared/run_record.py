@@ -59,7 +59,8 @@ def problem_row(problem: Problem, code: str | None = None, step: int = 0) -> Row
         step: The step of the verification that refused; 0 for none.
     """
     found = {name: value or None for name, value in asdict(problem).items()}
-    return {"code": code, **found, "verification_step": step or None}
+    # A warning has a name of its own; a problem belongs to its error.
+    return {**found, "code": problem.code or code, "verification_step": step or None}
 
 
 def problem_rows(error: WaybillError) -> list[Row]:

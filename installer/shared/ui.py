@@ -63,6 +63,19 @@ class Ui:
         """
         raise UsageError("this command needs an answer, but no terminal is available", hint=f"give {flag}")
 
+    def ask_more(self, question: str, flag: str) -> str:
+        """Return the rest of an answer of several lines, which may have been typed or pasted already.
+
+        Args:
+            question: For people.
+            flag: The option that gives the whole answer beforehand.
+
+        Raises:
+            UsageError: There is nobody to ask; the error names the option.
+            DeclinedError: The person left without an answer.
+        """
+        return self.ask(question, flag)
+
     def confirm(self, question: str, flag: str) -> None:
         """Return once a person has said yes.
 

@@ -23,7 +23,19 @@ AS_ROOT = "run as root to see it"
 HISTORY = 100
 """How many transactions it lists; root sees all of them."""
 _LIMIT = 2 * STATE_LIMIT
-_ROW = ("transaction", "verb", "outcome", "began", "ended", "from", "to", "version", "identity", "evidence")
+_ROW = (
+    "transaction",
+    "verb",
+    "outcome",
+    "began",
+    "ended",
+    "from",
+    "to",
+    "version",
+    "identity",
+    "cause",
+    "evidence",
+)
 
 
 @dataclass(frozen=True, slots=True)

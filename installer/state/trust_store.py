@@ -31,6 +31,7 @@ from installer.host.ownership import require_protected
 from installer.host.system import Lock, System
 from installer.shared.terminal import interrupts
 from installer.state.host_identity import ENVIRONMENT_FILE, environment_to_record, record_environment
+from installer.state.typed_fingerprint import ask_fingerprint, fingerprint_error
 
 Ask = Callable[[str, str], str]
 """Asks a person: the question, and the option that gives the answer beforehand."""
@@ -88,12 +89,7 @@ def require_fingerprint(path: Path, data: bytes, typed: str) -> None:
         damage = text_damage(data) or "has another last line end"
         what = f"the fingerprint is that of the original file, but this copy {damage}"
         raise UntrustedError(what, where=str(path), hint=REMEDY)
-    raise UntrustedError(
-        "the fingerprint does not match this file; nothing was changed",
-        where=str(path),
-        hint="compare it with the trust sheet; if it differs, do not use this media and tell "
-        "the security team",
-    )
+    raise fingerprint_error(path, typed, fingerprint(data))
 
 
 def trusted_bytes(system: System) -> bytes | None:
@@ -113,7 +109,13 @@ def trusted_bytes(system: System) -> bytes | None:
 
 
 def init_trust(
-    system: System, path: Path, given: str, ask: Ask, clock: Clock, env: str = ""
+    system: System,
+    path: Path,
+    given: str,
+    ask: Ask,
+    clock: Clock,
+    env: str = "",
+    ask_more: Ask | None = None,
 ) -> tuple[Root, str, str]:
     """Set up trust on a host that has none, after the fingerprint of the root was compared.
 
@@ -125,6 +127,7 @@ def init_trust(
         clock: Returns the time.
         env: The environment of the host, where its own setting does not name it; empty to ask for it, if the
             root has policies.
+        ask_more: Asks for the rest of an answer; None: like any other line.
 
     Returns:
         The root that is now trusted, its fingerprint, and the environment that was recorded; empty for none.
@@ -156,8 +159,8 @@ def init_trust(
     # To be typed, not confirmed: whoever only answers "yes" has not looked at the trust sheet.
     if present is None and not given:
         owners = ", ".join(sorted({key.owner for key in root.keys.values()}))
-        question = "Type the fingerprint on the trust sheet (spaces do not matter): "
-        require_fingerprint(path, data, ask(f"{path} is a root for {owners}.\n{question}", "--fingerprint"))
+        typed = ask_fingerprint(f"{path} is a root for {owners}.\n", ask, ask_more or ask)
+        require_fingerprint(path, data, typed)
     chosen = environment_to_record(system, root, env, lambda question: ask(question, "--env"))
     introduce(system, data, chosen, expected=present)
     # Not what the clock shows by now: it may have been set while somebody was asked.

@@ -143,7 +143,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
 def _roll_back(context: Context, journal: Journal, change: Change, error: BaseException) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         context.progress.warn(f"{reason(error)}: rolling back")
-    undo(context, journal, reason_in_full(error), problems_of(error))
+    undo(context, journal, reason_in_full(error), problems_of(error), cause_of(error))
     with suppress(OSError, WaybillError):  # the next command does it again
         finalize.after_rollback(context, journal)
     # The exit code says that the old release runs: it has started, but may not answer yet.
@@ -278,10 +278,17 @@ def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]
         yield
     except Exception as error:
         context.secrets.hide_error(error)
-        set_cause(error, op.kind)
-        end("failed", reason=reason(error), cause=cause_of(error), output=output_of(error))
+        end("failed", **_failure(context, error, op.kind))
         raise
     end("done")
+
+
+def _failure(context: Context, error: BaseException, kind: str) -> dict[str, Any]:
+    """Return what is reported of a failed step, without secrets."""
+    set_cause(error, kind)
+    # A script may have printed what it was called with.
+    output = context.secrets.hide_all(output_of(error))
+    return {"reason": reason(error), "cause": cause_of(error), "output": output}
 
 
 @contextmanager
@@ -303,8 +310,7 @@ def _health_reported(context: Context) -> Iterator[None]:
         yield
     except Exception as error:
         context.secrets.hide_error(error)
-        set_cause(error, "health")
-        end("failed", reason=reason(error), cause=cause_of(error), output=output_of(error))
+        end("failed", **_failure(context, error, "health"))
         raise
     end("done")
 
@@ -320,15 +326,25 @@ def begun_operations(journal: Journal) -> list[tuple[int, Op, dict[str, Any]]]:
     ]
 
 
-def undo(context: Context, journal: Journal, why: str, problems: Sequence[Problem] = ()) -> None:
+def undo(
+    context: Context, journal: Journal, why: str, problems: Sequence[Problem] = (), cause: str = ""
+) -> None:
     """Undo a transaction in reverse order, from its journal alone, and record the reason and the problems.
+
+    Args:
+        context: The host.
+        journal: The journal of the transaction.
+        why: What failed, in one line.
+        problems: Further problems.
+        cause: Which kind of thing failed; empty if it is not known.
 
     Raises:
         NotUndoneError: Something could not be undone; the journal stays open, and `recover` tries again.
     """
     try:
         if not journal.has("ABORT"):
-            journal.append("ABORT", why=why[:2000], said=_bounded(problems))
+            known = {"cause": cause} if cause else {}
+            journal.append("ABORT", why=why[:2000], said=_bounded(problems), **known)
         # In reverse: later operations may depend on earlier ones.
         for number, op, preimage in reversed(begun_operations(journal)):
             with _reported(context, op, "undo", handler(op.kind).undo_label(op)):

@@ -16,6 +16,7 @@ from installer.core.errors import (
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.shared.run_record import OUTPUT_LINES
+from installer.shared.terminal.interrupts import TimeLimitPassed
 from installer.state.state import Entry
 
 Failed = TypeVar("Failed", bound=WaybillError)
@@ -28,6 +29,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
+    if isinstance(error, TimeLimitPassed):
+        return str(error)
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted by {error}" if str(error) else "interrupted"
     return f"{type(error).__name__}: {error}"
@@ -50,6 +53,8 @@ def set_cause(error: BaseException, kind: str) -> None:
 
 def cause_of(error: BaseException) -> Cause | Literal[""]:
     """Return what kind of thing failed, for scripts; empty for a fault of ours."""
+    if isinstance(error, TimeLimitPassed):
+        return "timeout"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError):

@@ -96,7 +96,9 @@ def after_rollback(context: Context, journal: Journal) -> None:
     left.report(context)
     _end(journal)
     with suppress(OSError):
-        add_history(context, {**line, "why": abort["why"]})
+        # Journals of older versions have no cause.
+        cause = {"cause": abort["cause"]} if abort.get("cause") else {}
+        add_history(context, {**line, "why": abort["why"], **cause})
     _archive(context, journal)
 
 
@@ -198,21 +200,13 @@ def publish_view(context: Context) -> None:
     """Write what every user may read; where that fails, nothing is left that says something else."""
     system, layout = context.system, context.layout
     try:
-        publish(system, layout, load(system, layout), _intact_rows(context))
+        publish(system, layout, load(system, layout), readable_rows(system, layout))
     except (OSError, WaybillError) as error:
         # It is derived, and the next command writes it again: a full disk must not keep a transaction open.
         with suppress(OSError):
             remove_present(system, layout.public)
         why = error.what if isinstance(error, WaybillError) else error.strerror
         context.progress.note(f"{layout.public} cannot be written: {why}; until it is, status needs root")
-
-
-def _intact_rows(context: Context) -> list[dict[str, Any]]:
-    try:
-        data = context.system.read(context.layout.history, HISTORY_LIMIT)
-    except FileNotFoundError:
-        return []
-    return [row for row in _rows(data, context.layout.history)[0] if row is not None]
 
 
 def _archive(context: Context, journal: Journal) -> None:
@@ -314,8 +308,22 @@ def transactions(system: System, layout: Layout) -> list[str]:
     Raises:
         OSError: It cannot be read.
     """
+    return [row["transaction"] for row in readable_rows(system, layout)]
+
+
+def readable_rows(system: System, layout: Layout) -> list[dict[str, Any]]:
+    """Return the lines of a history, from the oldest to the newest, without damaged ones.
+
+    An ordinary user gets what is public of it.
+
+    Raises:
+        HostNotReadyError: There is nothing that this user may read.
+        OSError: It cannot be read.
+    """
     try:
         data = system.read(layout.history, HISTORY_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [row["transaction"] for row in _rows(data, layout.history)[0] if row]
+    except PermissionError:
+        return list(public_view(system, layout).history)
+    return [row for row in _rows(data, layout.history)[0] if row]

@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("installer", "bundler")
 # Folders without tests of their own, and where they are tested instead.
 ELSEWHERE = {
-    "installer/cli": "tests/e2e",  # as the executable, and in tests/installer/commands by the rig's Bench
     "bundler/cli": "tests/e2e",
 }
 

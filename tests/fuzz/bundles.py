@@ -62,7 +62,7 @@ def _written(bundle: Bundle, tar: bytes) -> bytes:
     for member in bundle.members:
         start = member.offset + BLOCK
         data = tar[start : start + member.entry.size]
-        out.append(Part(member.entry.path, data, member.entry.mode & 0o755, head.mtime).tar())
+        out.append(Part(member.entry.tar_name, data, member.entry.mode & 0o755, head.mtime).tar())
     return b"".join(out)
 
 

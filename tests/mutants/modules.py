@@ -23,6 +23,7 @@ VERIFICATION = {
     "installer/core/trust/approval_check.py": _TRUST,
     "installer/core/trust/quorum.py": _TRUST,
     "installer/core/trust/rotation.py": (f"{_CORE}/trust/test_rotation.py",),
+    "installer/core/readmission.py": _host("commands/rollback_rules"),
     "installer/core/trust/signatures.py": _SIGNED,
     "installer/core/trust/gpgv.py": _SIGNED,
     "installer/core/trust/cosign.py": _SIGNED,
@@ -58,6 +59,9 @@ RECOVERY = {
 }  # fmt: skip
 HOST = {
     "installer/host/lock.py": _host("host/lock", "host/lock_file"),
+    "installer/host/ownership.py": _host("host/ownership"),
+    "installer/host/resolved.py": _host("host/resolved", "planning/own_places"),
+    "installer/state/root_updates.py": _host("commands/trust_update", "commands/trust_ensure"),
     "installer/state/trust_store.py": (
         *_host(
             "state/trust_store",
@@ -70,17 +74,18 @@ HOST = {
         *_host("audit/audit_log", "audit/audit_segments"),
         "tests/faults/test_faults_audit.py",
     ),
+    "installer/audit/floor.py": _host("audit/floor"),
     "installer/staging/stage.py": (
         *_host("staging/stage", "staging/resume", "staging/work_dir"),
         "tests/faults/test_faults_stage.py",
     ),
     "installer/planning/file_changes.py": _host(
-        "planning/planner",
+        "planning/file_changes",
         "planning/other_products",
         "planning/found_directories",
-        "planning/own_places",
         "planning/drift",
     ),
+    "installer/planning/directory_changes.py": _host("planning/found_directories"),
     "installer/deploy/file_operations.py": _host(
         "deploy/file_operations",
         "deploy/file_operations_others",
@@ -104,6 +109,8 @@ _SLOW = (
     "foreign_names_among",
     "hundreds_of_files",
     "twenty_thousand",
+    "bind_mount",
 )
 PASSED_OVER = " and ".join(f"not {name}" for name in _SLOW)
-"""Tests in them that take longer than they find: minutes, or a second for each step."""
+"""Tests in them that take longer than they find: minutes, or a second for each step. And what runs in another
+process, where what is changed cannot be imported."""

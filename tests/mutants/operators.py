@@ -190,7 +190,7 @@ def truths(node: cst.Name) -> Iterator[cst.CSTNode]:
 def statuses(node: cst.SimpleString) -> Iterator[cst.CSTNode]:
     """A word that the program goes by is another one."""
     if STATUS.fullmatch(node.value):
-        yield node.with_changes(value='"other"')
+        yield node.with_changes(value='"other"' if node.evaluated_value != "other" else '"another"')
 
 
 Operator = Callable[[Any], Iterable[cst.CSTNode]]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bundler.trust.root_files import root_bytes
-from installer.cli import main
+from installer.cli.defaults import take_defaults
+from installer.cli.words import with_command
 from installer.core.trust.root import Root
 from installer.state.trust_store import ROOT_FILE
 from tests.rig import bundlebuild as build
@@ -44,7 +45,9 @@ class Bench:
         from installer.cli.options import console
         from installer.shared.command_line import run_app
 
-        code = run_app(console, app, main.with_command([*words, "--root", str(self.host), "--json"]))
+        code = run_app(
+            console, app, [*words, "--root", str(self.host), "--json"], with_command, take_defaults
+        )
         said = self._capsys.readouterr()
         return code, Document.read(said.out), said.err
 
@@ -54,7 +57,7 @@ class Bench:
         from installer.cli.options import console
         from installer.shared.command_line import run_app
 
-        code = run_app(console, app, main.with_command([*words, "--root", str(self.host)]))
+        code = run_app(console, app, [*words, "--root", str(self.host)], with_command, take_defaults)
         said = self._capsys.readouterr()
         return code, said.out + said.err
 

@@ -165,6 +165,8 @@ def snapshot(root: Path, *, besides: tuple[str, ...] = ()) -> dict[str, tuple[An
             found[name] = ("link", os.readlink(path))
         elif path.is_dir():
             found[name] = ("dir", mode, owner)
+        elif not path.is_file():
+            found[name] = ("other", mode, owner)
         else:
             found[name] = ("file", path.read_bytes(), mode, owner)
     return found

@@ -15,6 +15,7 @@ from typing import IO, NamedTuple, Self
 from tests.rig import images
 from tests.rig.cache import CACHE
 from tests.rig.engine import Engine, wait_for
+from tests.rig.namespaces import Namespaces
 from tests.rig.needs import needs
 
 VARIANTS = {"bookworm": "host", "bookworm-docker": "host-docker", "bullseye": "host-old"}
@@ -26,6 +27,10 @@ for m in /sys/fs/cgroup /sys/fs/cgroup/*; do mountpoint -q $m && mount -o remoun
 cat /proc/sys/kernel/random/uuid > /run/boot_id && mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 exec /sbin/init
 """
+
+
+def _words(command: str | Sequence[str]) -> list[str]:
+    return ["sh", "-c", command] if isinstance(command, str) else list(command)
 
 
 class Result(NamedTuple):
@@ -44,6 +49,7 @@ class Host:
 
     def __init__(self, engine: Engine, container: str, media: Path) -> None:
         self.engine, self.container, self.media = engine, container, media
+        self._namespaces: Namespaces | None = None
 
     @classmethod
     def launch(cls, engine: Engine, variant: str = "bookworm") -> Self:
@@ -99,6 +105,7 @@ class Host:
 
     def close(self) -> None:
         """Removes the host and the stick."""
+        self._leave()
         self.engine.docker("rm", "-f", "-v", self.container, check=False)
         shutil.rmtree(self.media, ignore_errors=True)
 
@@ -106,7 +113,6 @@ class Host:
 
     def command(self, command: str | Sequence[str], *, tty: bool = False) -> list[str]:
         """Makes the command line that runs a command on the host, for tests that start it themselves."""
-        words = ["sh", "-c", command] if isinstance(command, str) else list(command)
         return [
             "docker",
             "--host",
@@ -115,7 +121,7 @@ class Host:
             "-i",
             *(["-t"] if tty else []),
             self.container,
-            *words,
+            *_words(command),
         ]
 
     def run(
@@ -123,17 +129,34 @@ class Host:
     ) -> Result:
         """Runs a command (a string goes through sh) as root and waits for it."""
         source = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+        entered = self._entered()
         done = subprocess.run(
-            self.command(command),
+            entered.command(_words(command)) if entered else self.command(command),
             env=self.engine.env,
             capture_output=True,
             timeout=timeout,
             check=False,
+            # As `docker exec` does: no terminal of ours, and no umask.
+            start_new_session=True,
+            umask=0o022,
             **source,
         )
-        return Result(
-            done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-        )
+        code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+        return Result(code, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def _entered(self) -> Namespaces | None:
+        """Return the namespaces of the container, if it runs on this machine."""
+        if self._namespaces and not self._namespaces.running():
+            self._leave()
+        if not self._namespaces:
+            said = self.engine.docker("inspect", "--format", "{{.State.Pid}}", self.container, check=False)
+            self._namespaces = Namespaces.of(int(said.stdout or 0))
+        return self._namespaces
+
+    def _leave(self) -> None:
+        if self._namespaces:
+            self._namespaces.close()
+            self._namespaces = None
 
     def check(self, command: str | Sequence[str]) -> str:
         """Runs a command that must succeed and returns what it printed."""

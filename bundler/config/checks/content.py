@@ -59,7 +59,7 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
     report.warnings += warnings
     if entries.deploy and not entries.health:
         what = "no health probes: a release that does not work will not be rolled back automatically"
-        report.warnings.append(Problem(entries.document.name, what, "add health:"))
+        report.warnings.append(Problem(entries.document.name, what, "add health:", "no-health-probes"))
     return report
 
 

@@ -36,7 +36,14 @@ def check(data: bytes, given: str, product: str) -> list[Problem]:
         return []
     more = f", and {len(lines) - 1} more line{'' if len(lines) == 2 else 's'}" if len(lines) > 1 else ""
     what = f"still has text for the author, not for the operator{more}"
-    return [Problem(f"{given}:{lines[0]}", what, "write what the operator must know, or remove the line")]
+    return [
+        Problem(
+            f"{given}:{lines[0]}",
+            what,
+            "write what the operator must know, or remove the line",
+            "unwritten-document",
+        )
+    ]
 
 
 @cache

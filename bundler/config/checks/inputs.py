@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+import sys
 from pathlib import Path
 
 from installer.core.errors import Problem
@@ -82,6 +83,9 @@ def carried_fault(path: str) -> str | None:
     """Return why a bundle cannot carry a file of this path in the bundle, or None where it can."""
     if fault := name_fault(path):
         return fault
+    # Python would have read the bytes of the name as other characters, and the bundle would carry those.
+    if not path.isascii() and (encoding := sys.getfilesystemencoding()) != "utf-8":
+        return f"is not ASCII, and this locale reads names as {encoding}, not as UTF-8"
     # Readers with another Unicode version could find another normal form or letter case.
     if character := unassigned(path):
         return f"has the character U+{ord(character):04X}, which this version of Waybill does not know"
@@ -90,6 +94,8 @@ def carried_fault(path: str) -> str | None:
 
 def name_hint(fault: str) -> str:
     """Return what to do about a name with a fault."""
+    if "locale" in fault:
+        return "run the command with LC_ALL=C.UTF-8"
     return NFC_HINT if "NFC" in fault else NAME_HINT
 
 

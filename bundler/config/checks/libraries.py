@@ -51,7 +51,7 @@ class Libraries:
                 if not _LOADER.fullmatch(name) or "musl" in name:
                     what = f"is started by {name:.120}, which hosts with glibc do not have"
                     hint = "build it on a distribution as old as those of the hosts, or statically"
-                    self._loaders.append(Problem(shown, what, hint))
+                    self._loaders.append(Problem(shown, what, hint, "foreign-loader"))
             elif name not in self._carried and not _BASE.fullmatch(name):
                 self._users.setdefault(name, []).append(shown)
 
@@ -60,8 +60,8 @@ class Libraries:
         found = [self._missing(name, users) for name, users in sorted(self._users.items())]
         found = [*self._loaders, *found]
         if len(found) > _MOST:
-            more = len(found) - _MOST
-            found = [*found[:_MOST], Problem("", f"{more} more libraries are needed, but not in the bundle")]
+            what = f"{len(found) - _MOST} more libraries are needed, but not in the bundle"
+            found = [*found[:_MOST], Problem("", what, "correct the others first", "missing-library")]
         return found
 
     def _missing(self, name: str, users: list[str]) -> Problem:
@@ -71,6 +71,7 @@ class Libraries:
             users[0],
             f"needs the library {name:.120}{others}; the bundle does not have it, and not every host does",
             "add it to binaries or trees, link it statically, or name its package in the upgrade notes",
+            "missing-library",
         )
 
 

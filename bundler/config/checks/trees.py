@@ -41,6 +41,7 @@ def leftovers_warning(tree: InputTree, where: str) -> Problem | None:
         f"{tree.given} has files of desktops or editors, which are not shipped: "
         f"{len(tree.left_out)} ({shown})",
         "remove them; if the product needs one, rename it, or ship it inside an archive file",
+        "leftovers",
     )
 
 
@@ -50,7 +51,7 @@ def excluded_warning(tree: InputTree, where: str) -> Problem | None:
         return None
     shown = ", ".join(tree.idle[:3]) + (", …" if len(tree.idle) > 3 else "")
     what = f"exclude matches nothing in {tree.given}: {shown}"
-    return Problem(where, what, "correct the pattern, or remove it")
+    return Problem(where, what, "correct the pattern, or remove it", "exclude-matches-nothing")
 
 
 def survey(tree: InputTree, where: str, allowances: Allowances) -> tuple[InputTree, list[Problem]]:

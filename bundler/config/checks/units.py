@@ -36,6 +36,7 @@ def check(units: Sequence[tuple[InputFile, bytes]]) -> list[Problem]:
             f"{item.given}:1",
             "has CRLF line endings, which systemd may take for a part of the values",
             "save it with LF line endings",
+            "unit",
         )
         for item, data in units
         if b"\r\n" in data
@@ -65,5 +66,5 @@ def _verify(units: Sequence[tuple[InputFile, bytes]]) -> list[Problem]:
             where = f"{name}:{match['line']}" if match["line"] else name
             what = f"systemd-analyze: {(match['what'] or match['refused']).rstrip('.')}"
             hint = "correct the unit; a newer systemd may accept it, but that of the host may not"
-            found[Problem(where, what, hint)] = None
+            found[Problem(where, what, hint, "unit")] = None
     return list(found)[:_MOST]

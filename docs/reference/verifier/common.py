@@ -91,7 +91,7 @@ def check(value, levels):
 
 
 def strict(data, most):
-    """Parse a small document."""
+    """J1: parse a small document."""
     need(len(data) <= most, "a document is too large")
     try:
         return check(decoder().decode(data.decode("utf-8")), 32)

@@ -80,6 +80,8 @@ class TransactionResult:
     def text(self, *, everything: bool = False) -> str:
         """Return it for people; of a long list only the first entries, unless `everything` is to be shown."""
         new, old = self.new, self.old
+        if self.verb == "remove" and not self.changed and self.removal is None:
+            return f"{self.product} is not installed here; nothing to do"
         if self.verb != "remove" and not self.changed:
             return f"{self.product} {new.version if new else ''} is already installed; nothing to do"
         if new is None:
@@ -111,7 +113,7 @@ def ask_and_execute(
     Raises:
         WaybillError: It is refused, or failed.
     """
-    with exclusive(context) as (state, recovered):
+    with exclusive(context, session.wait) as (state, recovered):
         report_recovered(session.ui, recovered)
         plan = make_plan(state)
         show_and_ask(session, plan, yes=yes)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from installer.audit import recorder
 from installer.audit.floor import with_floor
-from installer.core.errors import HostNotReadyError, NotUndoneError, WaybillError
+from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, WaybillError
 from installer.core.format.methods import images_in_engine
 from installer.core.remedies import MISPLACED, remedy
 from installer.deploy.health import watch_release
@@ -22,7 +22,7 @@ from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.host.directories import make_directory
-from installer.host.lock import LockError
+from installer.host.lock import Lock, LockError
 from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
 from installer.state.place import check_place
@@ -109,7 +109,7 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
         make_directory(system, layout.base)
         # Only root can open it, and so lock it; everybody can open the directory of the product.
         make_directory(system, layout.transactions)
-        lock = system.lock(layout.lock, wait, private=layout.transactions.rpartition("/")[2])
+        lock = _locked(context, wait)
     except OSError as error:
         raise HostNotReadyError(
             f"cannot {'lock' if isinstance(error, LockError) else 'write'}: {error.strerror}",
@@ -127,6 +127,19 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
                 finalize.publish_view(context)
         # A state that somebody deleted must not open the way to a downgrade.
         yield with_floor(system, layout.product, load(system, layout)), recovered
+
+
+def _locked(context: Context, wait: float) -> Lock:
+    """Take the lock of a product; say so before a wait."""
+    system, layout = context.system, context.layout
+    private = layout.transactions.rpartition("/")[2]
+    try:
+        return system.lock(layout.lock, private=private)
+    except BusyError as error:
+        if not wait:
+            raise
+        context.progress.note(f"{error.what}: waiting for up to {wait:g} s")
+    return system.lock(layout.lock, wait, private=private)
 
 
 def recover(context: Context) -> list[Recovered]:

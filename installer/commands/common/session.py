@@ -38,12 +38,14 @@ class Session:
         system: The host, or the directory that stands for one.
         ui: Takes reports and answers questions; silent by default.
         clock: Returns the time, with its zone.
+        wait: Seconds to wait where another install is running.
         secrets: What neither `ui` nor a record may get of what programs and files say.
     """
 
     system: System
     ui: Ui = SILENT
     clock: Callable[[], datetime] = utc_now
+    wait: float = 0.0
     secrets: Secrets = field(default_factory=Secrets, compare=False, repr=False)
 
     def __post_init__(self) -> None:

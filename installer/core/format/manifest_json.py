@@ -63,7 +63,7 @@ def parse(data: bytes, *, retained: bool = False) -> Manifest:
         NeedsNewerError: It is of a newer version, or uses a feature that this version does not know.
         TamperedError: It is not a manifest, or contradicts itself.
     """
-    # Before anything else is judged: what a newer version wrote is no sign of tampering.
+    # Before anything else is checked: what a newer version wrote is no sign of tampering.
     features.check_known(data, MANIFEST)
     # The list that is signed has its digest: copying the bundle again would not help.
     document = Document(MANIFEST, WRONG_RELEASE)

@@ -26,6 +26,8 @@ ENVIRONMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 BUILDER = re.compile(r"[\x21-\x7e]{1,500}")
 MAX_AGE_DAYS = 3650
+FINGERPRINT_DIGITS = 64
+_SHA256SUM = re.compile(r"\\?([0-9A-Fa-f]{64})[ \t]+\*?\S.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,22 @@ def display_fingerprint(digits: str) -> str:
     return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
+def typed_digits(typed: str) -> str:
+    """Return what was typed of a fingerprint without spacing and case; also of a line of `sha256sum`."""
+    line = _SHA256SUM.fullmatch(typed.strip())
+    return re.sub(r"[\s:\u2010-\u2015-]", "", (line[1] if line else typed).lower().removeprefix("sha256:"))
+
+
 def same_fingerprint(typed: str, digits: str) -> bool:
     """Return whether a typed text is the whole fingerprint, whatever its spacing and case."""
     # The whole one: the first digits of a fingerprint can be imitated.
-    plain = re.sub(r"[\s:-]", "", typed.lower().removeprefix("sha256:"))
-    return hmac.compare_digest(plain.encode(), digits.encode())
+    return hmac.compare_digest(typed_digits(typed).encode(), digits.encode())
+
+
+def differing_groups(typed: str, digits: str) -> list[int]:
+    """Return which groups of four of a whole fingerprint differ, counted from one, as the sheet has them."""
+    plain = typed_digits(typed)
+    return [at // 4 + 1 for at in range(0, len(digits), 4) if plain[at : at + 4] != digits[at : at + 4]]
 
 
 def is_owner_name(owner: object) -> bool:

@@ -108,6 +108,8 @@ class Secrets:
         if isinstance(error, WaybillError):
             error.what, error.where, error.hint = map(self.hide, (error.what, error.where, error.hint))
             error.problems = tuple(self.hide_problem(each) for each in error.problems)
+            # A program has notations of its own; messages of ours would be mauled by them.
+            error.output = tuple(self.hide_all(error.output))
             error.args = tuple(self.hide(each) if isinstance(each, str) else each for each in error.args)
 
 

@@ -17,6 +17,7 @@ Without handlers everything here does nothing: a program that uses Waybill as a 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ class Interrupted(KeyboardInterrupt):
     """A signal asked the program to stop; the text of the exception is the name of the signal."""
 
 
+class TimeLimitPassed(Interrupted):
+    """The time limit of the command has passed; the text of the exception says which."""
+
+
 class _State:
     """What the handler knows. Each attribute is assigned in one step, so that a signal finds it whole."""
 
@@ -42,6 +47,7 @@ class _State:
         self.thread = 0  # the thread that Python runs handlers in; 0 while there are no handlers
         self.mode = _OPEN
         self.pending = ""
+        self.limit = "none"  # what `pending` is once the time limit has passed
         self.stopped = False
         self.finished = False
 
@@ -65,7 +71,7 @@ def _stops_at_once() -> bool:
 
 def _stop() -> None:
     name, _state.pending, _state.stopped = _state.pending, "", True
-    raise Interrupted(name)
+    raise (TimeLimitPassed if name == _state.limit else Interrupted)(name)
 
 
 def _here() -> bool:
@@ -134,6 +140,16 @@ class waiting:  # noqa: N801 - used like a function
             _state.mode = self._before
 
 
+@contextmanager
+def on_a_new_line() -> Iterator[None]:
+    """End the line of a question if it is interrupted: the message that follows starts a line of its own."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+
+
 def pieces(data: Iterable[T]) -> Iterator[T]:
     """Yield what `data` yields; a signal ends the wait for the next piece, inside `deferred` too."""
     rest, end = iter(data), object()
@@ -153,6 +169,41 @@ def finish() -> None:
     """
     if _here():
         _state.finished, _state.pending = True, ""
+
+
+def _handle_alarm(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    # A person who pressed Ctrl-C before is told that this was heard.
+    if _state.finished or _state.pending:
+        return
+    _state.pending = _state.limit
+    if _stops_at_once():
+        _stop()
+
+
+@contextmanager
+def time_limit(seconds: float, text: str) -> Iterator[None]:
+    """Stop what is inside once it takes too long, where a signal would stop it.
+
+    Args:
+        seconds: The limit; 0 for none.
+        text: What the exception says.
+
+    Raises:
+        TimeLimitPassed: It took longer.
+    """
+    # Without handlers of ours the program belongs to somebody else, and so does its only alarm clock.
+    if not seconds or not _here():
+        yield
+        return
+    _state.limit = text
+    before = signal.signal(signal.SIGALRM, _handle_alarm)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def install() -> dict[int, Any]:

@@ -33,10 +33,10 @@ class Log(Protocol):
         """Keep for the document of the run what is written elsewhere, or not at all."""
 
 
-def progress_view(log: Log) -> Progress:
-    """Return what shows the progress of a command: a bar on a terminal, else lines of the log."""
+def progress_view(log: Log, *, bar: bool = True) -> Progress:
+    """Return what shows the progress of a command: a bar on a terminal if it may be one, else lines."""
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    if log.log_format == "text" and on_terminal and os.environ.get("TERM") != "dumb":
+    if bar and log.log_format == "text" and on_terminal and os.environ.get("TERM") != "dumb":
         return _Bar(log)
     return _Lines(log)
 

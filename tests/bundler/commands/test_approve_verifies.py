@@ -69,7 +69,7 @@ class Desk:
         """Runs `bundle approve`; gives exit code, stdout and stderr."""
         from bundler.cli.main import app
         from bundler.cli.options import console
-        from installer.shared.console import run_app
+        from installer.shared.command_line import run_app
 
         console.json_output = False
         given = ["approve", str(self.path / "b.tar"), "--key", str(self.path / f"{key}.key")]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.rig.answers import validator
 from tests.rig.product import EPOCH, YAML, Product
 
 Run = Callable[..., tuple[int, str, str]]
@@ -18,16 +21,12 @@ Run = Callable[..., tuple[int, str, str]]
 def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`bundle` in the product's directory, in this process."""
     from bundler.cli.main import app, console
-    from installer.shared import console as shared
+    from installer.shared.command_line import run_app
 
     for name in ("CI", "SOURCE_DATE_EPOCH", "WAYBILL_PROVENANCE_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(product.directory.parent))
     monkeypatch.chdir(product.directory)
-    try:
-        from installer.shared.command_line import run_app  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        run_app = shared.run_app
 
     def run(*words: str) -> tuple[int, str, str]:
         try:
@@ -41,7 +40,10 @@ def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 def document(out: str) -> dict[str, Any]:
+    """The document of a run, checked against the schema of its command."""
     found: dict[str, Any] = json.loads(out)
+    name = found["schema"].split("/")[2]
+    validator(name).validate(found)
     return found
 
 
@@ -84,7 +86,27 @@ def test_warnings_are_on_stderr_and_in_the_document(run: Run, product: Product) 
         found = document(out)
         assert [each["where"] or "" for each in found["warnings"]] == ["docs/UPGRADE.md:1", ""]
         assert all(each["what"] and each["hint"] for each in found["warnings"])
+        assert [each["code"] for each in found["warnings"]] == ["unwritten-document", "no-commit"]
         assert found["source"]["unknown"] == "not a git repository"
+
+
+def test_every_warning_has_a_name_that_the_document_explains() -> None:
+    root = Path(__file__).parents[3]
+    sources = [root / "bundler/provenance/source_rules.py", root / "bundler/commands/create.py"]
+    sources += (root / "bundler/config").rglob("*.py")
+    names = {
+        argument.value
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Problem" and len(node.args) == 4
+        for argument in node.args[3:]
+        if isinstance(argument, ast.Constant)
+    }
+    page = (root / "docs/how-to/build-in-a-pipeline.md").read_text().split("| warning | about |")[1]
+    explained = re.findall(
+        r"`([a-z-]+)`", "".join(row.split("|")[1] for row in page.split("\n\n")[0].splitlines() if "|" in row)
+    )
+    assert sorted(names) == sorted(explained)
 
 
 def test_what_is_left_out_and_let_through_is_shown(run: Run, product: Product) -> None:

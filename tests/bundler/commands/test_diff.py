@@ -39,7 +39,36 @@ def with_images(*images: Image) -> Plan:
 def test_the_same_release_has_no_difference(compare: Any) -> None:
     found = compare(build.plan(), build.plan(version="1.4.1"))
     assert (found.files, found.images, found.texts) == ((), (), ())
-    assert found.as_text().endswith("no differences")
+    assert "no differences: the two list the same files" in found.as_text()
+
+
+def test_it_says_what_was_not_checked(compare: Any) -> None:
+    plan = build.plan()
+    found = compare(plan, plan.changed("bin/linux-amd64/chatd", data=b"?" * 768))
+    # The lists are the same; the payload is not, and nobody has looked at it.
+    text = found.as_text()
+    assert "same identity: they list the same files" in text
+    assert text.count("NOT VERIFIED: the lists were compared; the payload was not read") == 1
+    assert "`bundle verify BUNDLE --root root.json` for both" in text
+    document = found.as_json()
+    assert (document["same_identity"], document["payload_read"], document["verified"]) == (True, False, False)
+
+
+def test_what_only_one_of_the_two_does_as_root_is_named(compare: Any) -> None:
+    def with_unit(text: bytes) -> Plan:
+        entries = {"deploy/x.service": {"kind": "unit"}}
+        step = (Deployment("systemd", {"units": ["deploy/x.service"]}),)
+        return build.plan({"deploy/x.service": text}, entries=entries, deploy=step)
+
+    old = with_unit(b"[Service]\nUser=chat\nExecStart=/x\n")
+    new = with_unit(b"[Service]\nExecStart=/x\n")
+    root = "deploy/x.service: the service runs as root: no User= is set"
+    assert compare(old, new).risks == (f"+ {root}",)
+    assert compare(new, old).risks == (f"- {root}",)
+    assert f"RISKS\n+ {root}" in compare(old, new).as_text()
+    # A unit that was exchanged after the list was made is not compared in silence.
+    (changed,) = compare(old, old.changed("deploy/x.service", data=b"x" * 35)).risks
+    assert changed.startswith("+ NOT EXAMINED: ")
 
 
 def test_added_removed_changed_and_moved_files_are_told_apart(compare: Any) -> None:

@@ -31,7 +31,7 @@ def test_the_overview_says_what_it_is_and_that_nothing_was_verified(path: Path) 
     for word in ("lan-chat", "1.4.0", "linux/amd64", ".sigstore.json", "NOT VERIFIED", "were not checked"):
         assert word in report.text
     assert report.document["verified"] is False
-    assert report.document["identity"] == build.read(path.read_bytes()).identity
+    assert report.document["to"]["identity"] == build.read(path.read_bytes()).identity
     assert report.document["product"] == "lan-chat"
 
 

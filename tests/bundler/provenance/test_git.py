@@ -80,6 +80,7 @@ def test_a_setting_of_the_repository_runs_nothing(place: Path, tmp_path: Path) -
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.needs("git")
 def test_without_a_repository_a_commit_or_git_it_says_why(
     place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

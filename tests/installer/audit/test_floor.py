@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from installer.audit.floor import highest_sequence, with_floor
+from installer.audit.log import opened
 from installer.host.context import Context
 from installer.state.state import State
 from tests.rig.bench import Bench, newer, release
@@ -83,4 +84,38 @@ def test_another_product_of_the_host_counts_for_itself_only(host: Context) -> No
     assert Path(root(host), "var/lib/waybill/audit.jsonl").exists()
     install(host, TWO)
     # A state that is there is believed.
+    for state in (State(highest=0), State(highest=1), State(transaction=1)):
+        assert with_floor(host.system, "lan-chat", state) == state
     assert with_floor(host.system, "lan-chat", State(highest=1, transaction=1)).highest == 1
+
+
+def written(host: Context, *records: dict[str, object]) -> int:
+    """What the log tells that has these records."""
+    common = {"time": "2026-11-24T03:00:00Z", "by": {"uid": 0}, "program": "0", "product": "lan-chat"}
+    with opened(host.system) as log:
+        for record in records:
+            log.append({**common, **record})
+    return forgotten(host)
+
+
+def begun(number: str, sequence: object) -> dict[str, object]:
+    return {"event": "begun", "transaction": number, "sequence": sequence}
+
+
+def ended(number: str, result: str) -> dict[str, object]:
+    return {"event": "ended", "transaction": number, "result": result}
+
+
+def test_each_transaction_is_told_by_its_own_number(host: Context) -> None:
+    assert written(host, begun("000001", 5), begun("000002", 3), ended("000002", "rolled back")) == 5
+    assert written(host, ended("000001", "rolled back")) == -1
+
+
+def test_what_is_recorded_between_begin_and_end_changes_nothing(host: Context) -> None:
+    between = {"event": "refused", "transaction": "000001", "reason": "in between"}
+    assert written(host, begun("000001", 5), between, ended("000001", "done")) == 5
+
+
+@pytest.mark.parametrize("sequence", ["9", 9.5, None, True])
+def test_what_is_no_number_counts_as_none(host: Context, sequence: object) -> None:
+    assert written(host, begun("000001", sequence), ended("000001", "done")) == -1

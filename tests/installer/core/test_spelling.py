@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from installer.cli.main import COMMANDS
+from installer.cli.words import COMMANDS
 from installer.core.spelling import did_you_mean, spelling_hint
 
 

@@ -197,6 +197,7 @@ def test_a_directory_that_changes_before_it_is_replaced_is_left(root: Path) -> N
         CHANGE.do(within, words, preimage)
     assert caught.value.where == f"{PATH}/theirs"
     assert (root / PATH[1:] / "theirs").exists()
+    assert not (root / preimage["directory"][1:]).exists(), "refused before the first change"
 
 
 def test_a_staged_file_that_changed_since_it_was_verified_goes_nowhere(root: Path) -> None:

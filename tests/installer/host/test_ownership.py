@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import UntrustedError
-from installer.host.ownership import require_protected
+from installer.host import ownership
+from installer.host.ownership import require_protected, unsafe_part
 from installer.host.system import System
 
 FILE = "/etc/waybill/trust/root.json"
@@ -101,6 +102,14 @@ def test_a_link_of_another_user_is_named(tree: Path) -> None:
     assert error.what.startswith(f"is a symbolic link that belongs to user {NOBODY}")
 
 
+def test_a_relative_link_leads_from_where_it_is(tree: Path) -> None:
+    (tree / "etc/waybill").rename(tree / "etc/conf")
+    (tree / "etc/waybill").symlink_to("conf")
+    require_protected(System(tree), FILE)
+    (tree / "etc/conf").chmod(0o777)
+    assert refused(tree).where == str(tree / "etc/conf")
+
+
 def test_links_without_end_are_left_to_the_reader(tree: Path) -> None:
     (tree / "etc/waybill").rename(tree / "conf")
     (tree / "etc/waybill").symlink_to("/etc/waybill")
@@ -121,3 +130,60 @@ def test_the_machine_itself_from_its_root(tmp_path: Path) -> None:
     require_protected(System("/"), str(tmp_path / "file"))
     tmp_path.chmod(0o777)
     assert refused(Path("/"), str(tmp_path / "file")).where == str(tmp_path)
+
+
+def test_the_root_directory_counts_only_where_it_is_that_of_the_machine(tree: Path) -> None:
+    tree.chmod(0o777)
+    require_protected(System(tree), FILE)
+    machine = System(tree)
+    machine.live = True
+    with pytest.raises(UntrustedError) as caught:
+        require_protected(machine, FILE)
+    assert caught.value.where.rstrip("/") == str(tree)
+
+
+def test_a_sticky_bit_protects_no_file_and_nothing_in_a_directory_of_a_user(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / FILE[1:]).chmod(0o1666)
+    assert refused(tree).where == str(tree / FILE[1:])
+    (tree / FILE[1:]).chmod(0o644)
+    (tree / "etc").chmod(0o1777)
+    status = os.stat_result((0o041777, 1, 1, 1, NOBODY, NOBODY, 0, 0, 0, 0))
+    monkeypatch.setattr(ownership.os, "geteuid", lambda: NOBODY)
+    assert ownership._Part("/etc", status).problem() is not None
+
+
+class TestAWorkDirectory:
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        (tmp_path / "data/in").mkdir(parents=True)
+        for path in (tmp_path, tmp_path / "data", tmp_path / "data/in"):
+            path.chmod(0o755)
+        return tmp_path
+
+    @pytest.mark.parametrize("part", ["/data", "/data/in"])
+    @pytest.mark.parametrize(
+        ("mode", "owner", "safe"),
+        [
+            (0o755, (0, 0), True), (0o775, (0, 0), True), (0o777, (0, 0), False), (0o775, (0, 50), False),
+            (0o757, (0, 50), False), (0o1777, (0, 0), True), (0o1775, (0, 50), True),
+            (0o755, (NOBODY, 0), False), (0o700, (NOBODY, 0), False),
+        ],
+    )  # fmt: skip
+    @pytest.mark.needs("root")
+    def test_each_part(self, place: Path, part: str, mode: int, owner: tuple[int, int], safe: bool) -> None:
+        os.chown(place / part[1:], *owner)
+        (place / part[1:]).chmod(mode)
+        problem = unsafe_part(System(place), "/data/in")
+        assert (problem is None) == safe
+        if problem:
+            assert (problem.where, problem.what.split()[0]) == ("/data/in", part)
+
+    @pytest.mark.needs("root")
+    def test_the_highest_is_named_first(self, place: Path) -> None:
+        for part in ("data", "data/in"):
+            os.chown(place / part, NOBODY, 0)
+        problem = unsafe_part(System(place), "/data/in")
+        assert problem is not None
+        assert problem.what.startswith("/data belongs to user")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,13 @@ from installer.commands.status import product_status
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.core.format.manifest import DirectoryEntry
 from installer.host.context import Context
+from installer.host.host import Seen
 from installer.planning import plan_text
+from installer.planning.changes import Changes
+from installer.planning.directory_changes import change, leave, with_origin
 from installer.planning.drift import Policy
 from installer.planning.plan import Options
+from installer.state.release import Installed
 from tests.rig.faulty import FaultySystem, Refusing, snapshot
 from tests.rig.needs import needs
 from tests.rig.releases import (
@@ -172,3 +178,58 @@ def test_undone_it_is_as_it_was(host: Context, data: Path) -> None:
     with pytest.raises(RolledBackError):
         install(failing, with_directory(), REPLACE)
     assert mode(data) == 0o755
+
+
+# -- by itself -----------------------------------------------------------------------------------------
+
+
+def made(path: str, **fields: Any) -> Installed:
+    return Installed(path, "dir", mode=0o755, uid=0, gid=0, **fields)
+
+
+def test_what_every_host_has_was_there_before_and_else_the_record_tells() -> None:
+    seen = Seen("dir", mode=0o755)
+    assert with_origin(made("/data/x"), None, seen) == (made("/data/x", was="0755 0:0"), False)
+    assert with_origin(made("/data/x"), made("/data/x"), seen) == (made("/data/x"), True)
+    assert with_origin(made("/srv"), made("/srv"), seen) == (made("/srv", was="0755 0:0"), False)
+    told = made("/srv", was="0700 0:0")
+    assert with_origin(made("/srv"), told, seen) == (told, False)
+
+
+def test_a_change_of_a_directory_names_owners_also_where_they_stay() -> None:
+    found = change(made("/d"), Seen("dir", mode=0o700, uid=3, gid=4), replace(made("/d"), uid=-1, gid=-1))
+    assert (found.before, found.after) == ("0700 3:4", "0755 3:4")
+    found = change(made("/d"), Seen("dir", mode=0o700, uid=3, gid=4), made("/d"))
+    assert (found.before, found.after) == ("0700 3:4", "0755 0:0")
+
+
+def left(host: Context, item: Installed) -> Changes:
+    changes = Changes()
+    leave(host.system, changes, item, "")
+    return changes
+
+
+def test_what_waybill_created_goes_when_it_is_empty(host: Context) -> None:
+    assert left(host, made("/data/x", origin="trees/x")).prune == ["/data/x"]
+    # Whoever had no /srv has one that holds files of the release only.
+    assert left(host, made("/srv")).prune == ["/srv"]
+    assert left(host, made("/srv", origin="trees/x")).prune == []
+    assert left(host, made("/srv", origin="trees/x")).stays == {"/srv": "is part of every host"}
+
+
+@pytest.mark.needs("root")
+def test_what_was_there_gets_back_what_it_had_unless_somebody_changed_it(host: Context) -> None:
+    place = root(host) / "data/x"
+    place.mkdir(parents=True)
+    place.chmod(0o755)
+    was = made("/data/x", origin="trees/x", was="0700 0:0")
+    changes = left(host, was)
+    assert changes.late == [
+        {"path": "/data/x", "kind": "dir", "mode": 0o700, "uid": 0, "gid": 0, "saw": "dir 0755 0:0"}
+    ]
+    assert [(each.before, each.after) for each in changes.changes] == [("0755 0:0", "0700 0:0")]
+    for item in (replace(was, policy="kept"), replace(was, was="0755 0:0")):
+        assert (left(host, item).late, left(host, item).changes) == ([], [])
+    place.chmod(0o750)
+    assert left(host, was).late == []
+    assert left(host, was).stays == {"/data/x": "was there before this product"}

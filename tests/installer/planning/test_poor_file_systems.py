@@ -98,6 +98,7 @@ def test_the_plan_says_what_is_not_kept(board: Context) -> None:
     [
         ("/firmware/a:b", "has ':' in its name, which exfat does not allow"),
         ("/firmware/dot.", "ends in a dot, which exfat does not keep"),
+        ("/firmware/blank ", "ends in a blank, which exfat does not keep"),
         ("/firmware/KERNEL.img", f"leads to the same place as {KERNEL}, /firmware/KERNEL.img"),
     ],
 )

@@ -325,7 +325,7 @@ def test_a_log_has_what_is_begun_done_and_decided(host: Context) -> None:
     steps = told(host, stepped("1.0.0", 1, FORWARD))
     names = [fields["step"] for _, fields in steps]
     assert names[0] == "begun"
-    assert names[-2:] == ["health", "committed"]
+    assert names[-3:] == ["health", "health done", "committed"]
     assert names.count("staged") == names.count("point of no return") == 1
     assert names.count("do") == names.count("do done") > 0
     assert {fields["transaction"] for _, fields in steps} == {"000001"}

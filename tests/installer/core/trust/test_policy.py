@@ -201,6 +201,10 @@ class TestOwners:
         _, decision = World(root=base, approvals=(*APPROVALS, Said("security", by="Sam"))).verify()
         assert decision.filled["security"] == ("Sam", "Sec")
 
+    def test_whoever_can_sit_elsewhere_gives_way_to_who_cannot(self) -> None:
+        signed = {"a": frozenset("uv"), "b": frozenset("u"), "c": frozenset("vw")}
+        assert assign_owners({"a": 1, "c": 1, "b": 1}, signed) == {"a": ("v",), "c": ("w",), "b": ("u",)}
+
     @settings(max_examples=150, deadline=None)
     @given(
         st.dictionaries(st.sampled_from("abc"), st.integers(1, 3), min_size=1),

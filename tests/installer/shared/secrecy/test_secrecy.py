@@ -233,7 +233,9 @@ def test_errors_are_hidden_in_all_their_parts() -> None:
         hint="not hunter22",
         problems=[Problem("a", "hunter22", "hunter22")],
     )
+    error.output = ("said hunter22", "and --token xyz-1")
     known("hunter22").hide_error(error)
+    assert error.output == ("said ***", "and --token ***")
     assert "hunter22" not in f"{error} {error.as_json()} {error.args}"
 
 

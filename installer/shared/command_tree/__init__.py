@@ -1,0 +1,1 @@
+"""What is made of the definitions of a command line: help, completion of shells, manual pages."""

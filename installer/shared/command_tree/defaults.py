@@ -1,0 +1,186 @@
+"""Defaults of options from a file, so that a host or a desk need not repeat them in every command.
+
+    wait: 60              # for every command that has the option
+    apply:
+      timeout: 1800       # for this command
+
+A command line comes before a variable, a variable before the file. Only options on a list can be set: what a
+person decides for each run, such as `--yes` or the role of an approval, is never taken from a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from installer.core.errors import Problem, UsageError
+from installer.core.spelling import spelling_hint
+
+Commands = dict[tuple[str, ...], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a file of defaults may set.
+
+    Attributes:
+        name: The path of the file, for messages.
+        allowed: Options that may have a default, without the dashes.
+    """
+
+    name: str
+    allowed: Collection[str]
+
+
+@dataclass(slots=True)
+class _Reading:
+    rules: Rules
+    commands: Commands
+    where: Callable[[tuple[str | int, ...]], str]
+    problems: list[Problem] = field(default_factory=list)
+    shown: dict[int, tuple[Any, dict[str, str]]] = field(default_factory=dict)
+
+    def problem(self, path: tuple[str, ...], what: str, hint: str) -> None:
+        self.problems.append(Problem(self.where(path), what, hint))
+
+
+def apply_defaults(program: Any, data: bytes, rules: Rules) -> dict[str, Any]:
+    """Give the options of a program the defaults of a file, and let the help show them.
+
+    Args:
+        program: The parsed application; it is changed.
+        data: The file.
+        rules: What it may set.
+
+    Returns:
+        What the file sets for the program itself: `quiet`, `log-format`.
+
+    Raises:
+        UsageError: The file is not valid; all problems at once, each with its line.
+    """
+    from installer.shared.strict_yaml import load
+
+    document = load(data, rules.name)
+    value = document.value if document.value is not None else {}
+    if document.problems or not isinstance(value, Mapping):
+        raise UsageError(
+            "the file of defaults cannot be read",
+            where=rules.name,
+            hint="it has one option on each line, such as `wait: 60`",
+            problems=document.problems,
+        )
+    reading = _Reading(rules, _commands(program, ()), document.where)
+    of_program = {name: each for name, each in value.items() if name in _PROGRAM and name in rules.allowed}
+    for name, each in of_program.items():
+        if not _PROGRAM[name](each):
+            reading.problem((name,), f"{each!r:.40} is no value of --{name}", "see --help")
+    _take(reading, value, (), of_program)
+    if reading.problems:
+        raise UsageError("the file of defaults is not valid", where=rules.name, problems=reading.problems)
+    _show(reading)
+    return of_program
+
+
+_PROGRAM: dict[str, Callable[[Any], bool]] = {
+    "quiet": lambda value: isinstance(value, bool),
+    "log-format": lambda value: value in ("text", "json"),
+}
+
+
+def _commands(command: Any, words: tuple[str, ...]) -> Commands:
+    found: Commands = {words: command}
+    for name, each in getattr(command, "commands", {}).items():
+        found |= _commands(each, (*words, name))
+    return found
+
+
+def _options(command: Any) -> dict[str, Any]:
+    """Return the options of a command by their long names."""
+    options = [each for each in command.params if each.param_type_name == "option"]
+    return {name[2:]: each for each in options for name in each.opts if name.startswith("--")}
+
+
+def _take(
+    reading: _Reading, value: Mapping[str, Any], words: tuple[str, ...], passed_over: Collection[str] = ()
+) -> None:
+    """Take the part of the file that is about the command `words` and those below it."""
+    below = {each: command for each, command in reading.commands.items() if each[: len(words)] == words}
+    names = {each[len(words)] for each in below if len(each) > len(words)}
+    known = {name for command in below.values() for name in _options(command)} & set(reading.rules.allowed)
+    for name, each in value.items():
+        path = (*words, name)
+        if name in passed_over:
+            continue
+        if name in names:
+            if isinstance(each, Mapping):
+                _take(reading, each, path)
+            else:
+                reading.problem(
+                    path, f"{name} is a command: its options are needed here", "indent them below it"
+                )
+        elif name not in known:
+            _refuse(reading, path, below, known | names)
+        else:
+            _set(reading, path, each, below)
+
+
+def _refuse(reading: _Reading, path: tuple[str, ...], below: Commands, known: Collection[str]) -> None:
+    name = path[-1]
+    if any(name in _options(command) for command in below.values()):
+        reading.problem(
+            path, f"--{name} cannot have a default: it is decided for each run", "remove the line"
+        )
+        return
+    listed = ", ".join(sorted(known))
+    reading.problem(
+        path, f"{name} is not an option or command here", spelling_hint(name, known, f"known: {listed}")
+    )
+
+
+def _set(reading: _Reading, path: tuple[str, ...], value: Any, below: Commands) -> None:
+    from typer import TyperException
+
+    for command in below.values():
+        option = _options(command).get(path[-1])
+        if option is None:
+            continue
+        try:
+            option.default = _converted(option, value)
+        except (TyperException, TypeError, ValueError) as error:
+            said = error.format_message() if isinstance(error, TyperException) else str(error)
+            reading.problem(path, f"is not valid: {said.rstrip('.')}", f"--{path[-1]} is shown by --help")
+            return
+        # By its command: a line that is about fewer commands is taken later, and replaces the text.
+        shown = f"--{path[-1]}" if option.is_flag else f"--{path[-1]} {value}"
+        reading.shown.setdefault(id(command), (command, {}))[1][path[-1]] = shown
+
+
+def _show(reading: _Reading) -> None:
+    """Let the help of each command end with its defaults."""
+    for command, options in reading.shown.values():
+        line = f"Defaults of {reading.rules.name}: {', '.join(options.values())}"
+        command.epilog = f"{command.epilog}\n\n{line}" if command.epilog else line
+
+
+def _converted(option: Any, value: Any) -> Any:
+    """Return a value of the file as the option has it.
+
+    Raises:
+        TyperException: It does not fit the option.
+        ValueError: It has another form.
+    """
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise ValueError("true or false is needed here")
+        return value
+    if option.multiple:
+        values = value if isinstance(value, list) else [value]
+        return [option.type.convert(_word(each), option, None) for each in values]
+    return option.type.convert(_word(value), option, None)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("one word or number is needed here")  # noqa: TRY004 - of the file, not of the code
+    return str(value)

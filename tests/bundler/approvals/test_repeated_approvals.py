@@ -1,0 +1,86 @@
+"""A command that is repeated adds no second approval; an approval that ends soon is renewed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bundler.approvals.approval import ApprovalRequest
+from bundler.commands import approve
+from tests.rig.approving import ASKED, OPS, tail
+from tests.rig.trustworld import NOW, TEAM, World, person
+
+LATER = NOW + timedelta(minutes=5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "b.tar"
+    path.write_bytes(World().tar())
+    return path
+
+
+def approvals(path: Path) -> int:
+    return sum(name.endswith(".json") and "sigstore" not in name for name in tail(path.read_bytes()))
+
+
+def test_the_same_approval_again_adds_nothing_and_says_so(path: Path) -> None:
+    first = approve.approve_bundle(path, OPS, ASKED, NOW)
+    before = path.read_bytes()
+    again = approve.approve_bundle(path, OPS, ASKED, LATER)
+    assert path.read_bytes() == before
+    assert again.approval == first.approval
+    assert "already present: nothing was added" in again.as_text()
+    assert again.as_json()["added"] == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ASKED, change_id="CHG-8"),
+        replace(ASKED, rollback_to="1.2.0"),
+        replace(ASKED, notes="really"),
+        replace(ASKED, targets=("chat01",)),
+        replace(ASKED, environment="test"),
+        replace(ASKED, expires="60d"),
+        replace(ASKED, expires="2030-01-31T00:00:00Z"),
+    ],
+)
+def test_whatever_says_something_else_is_added(path: Path, other: ApprovalRequest) -> None:
+    approve.approve_bundle(path, OPS, ASKED, NOW)
+    count = approvals(path)
+    assert approve.approve_bundle(path, OPS, other, LATER).files
+    assert approvals(path) == count + 1
+    # And again, nothing.
+    assert not approve.approve_bundle(path, OPS, other, LATER).files
+
+
+def test_another_key_gives_an_approval_of_its_own(path: Path) -> None:
+    approve.approve_bundle(path, OPS, ASKED, NOW)
+    assert approve.approve_bundle(path, person("Bo").signer, ASKED, NOW).files
+    assert TEAM["ops"] != "Bo"
+
+
+def test_an_approval_past_half_of_its_time_is_renewed(path: Path) -> None:
+    approve.approve_bundle(path, OPS, ASKED, NOW)  # for 14 days
+    assert not approve.approve_bundle(path, OPS, ASKED, NOW + timedelta(days=6)).files
+    assert approve.approve_bundle(path, OPS, ASKED, NOW + timedelta(days=8)).files
+
+
+def test_a_statement_that_somebody_placed_there_is_no_approval(path: Path, tmp_path: Path) -> None:
+    sidecar = tmp_path / "b.tar.approvals"
+    given = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar)
+    # The statement stays, its signatures are those of another file.
+    for name in given.files[1:]:
+        (sidecar / name.partition("/")[2]).write_bytes(b"AAAA")
+    assert approve.approve_bundle(path, OPS, ASKED, LATER, sidecar).files
+
+
+def test_an_approval_is_prepared_once(path: Path) -> None:
+    first = approve.prepare_approval(path, ASKED, NOW)
+    data = first.path.read_bytes()
+    assert approve.prepare_approval(path, ASKED, LATER).sha256 == first.sha256
+    assert first.path.read_bytes() == data

@@ -1,0 +1,160 @@
+"""Defaults of options from a file: what they set, what --help shows, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bundler.cli import defaults as desk_defaults
+from bundler.cli.main import app as desk
+from installer.cli import defaults as host_defaults
+from installer.cli.app import app
+from installer.core.errors import UsageError
+from installer.shared.command_tree.defaults import Rules, apply_defaults
+from installer.shared.terminal.invocation import command_of
+from tests.rig.bench import Bench, release
+
+RULES = Rules("d.yaml", host_defaults.ALLOWED)
+
+
+def value(text: str, command: str, option: str) -> object:
+    program = command_of(app)
+    apply_defaults(program, text.encode(), RULES)
+    for word in command.split():
+        program = program.commands[word]
+    return next(each.default for each in program.params if option in each.opts)
+
+
+def test_a_line_is_about_every_command_that_has_the_option() -> None:
+    text = "wait: 60\nkeep: 5\n"
+    for command in ("apply", "rollback", "remove", "recover"):
+        assert value(text, command, "--wait") == 60
+    assert value(text, "plan", "--keep") == 5
+
+
+@pytest.mark.parametrize("text", ["wait: 60\napply: {wait: 5}\n", "apply: {wait: 5}\nwait: 60\n"])
+def test_a_line_below_a_command_comes_before_one_about_all(text: str) -> None:
+    assert (value(text, "apply", "--wait"), value(text, "recover", "--wait")) == (5, 60)
+
+
+def test_an_empty_file_sets_nothing() -> None:
+    assert value("# nothing yet\n", "apply", "--wait") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("wiat: 60\n", "d.yaml:1: wiat is not an option or command here\n  hint: did you mean wait?"),
+        ("keep: 3\napply:\n  tmieout: 3\n", "d.yaml:3: tmieout is not an option"),
+        ("wait: soon\n", "d.yaml:1: is not valid: 'soon' is not a valid"),
+        ("wait: -1\n", "d.yaml:1: is not valid: -1 is not in the range"),
+        ("wait: [1, 2]\n", "d.yaml:1: is not valid: one word or number is needed here"),
+        ("quiet: sometimes\n", "d.yaml:1: 'sometimes' is no value of --quiet"),
+        ("log-format: xml\n", "d.yaml:1: 'xml' is no value of --log-format"),
+        ("apply: 5\n", "d.yaml:1: apply is a command: its options are needed here"),
+        ("- wait\n", "d.yaml: the file of defaults cannot be read"),
+        ("wait: 1\nwait: 2\n", "d.yaml:2: "),
+        ("status:\n  wait: 5\n", "d.yaml:2: wait is not an option or command here"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        apply_defaults(command_of(app), text.encode(), RULES)
+    assert said in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        apply_defaults(command_of(app), b"wiat: 1\nyes: true\nkeep: many\n", RULES)
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["yes", "root", "env", "only", "skip", "on-drift", "values", "data-restored", "retry-failed", "approvals",
+     "dry-run", "verify-only", "fingerprint", "trust-root", "exit-code", "check", "seal"],
+)  # fmt: skip
+def test_what_a_person_decides_has_no_default(option: str) -> None:
+    assert option not in host_defaults.ALLOWED
+    with pytest.raises(UsageError, match=f"--{option} cannot have a default"):
+        apply_defaults(command_of(app), f"{option}: x\n".encode(), RULES)
+
+
+@pytest.mark.parametrize("option", ["role", "env", "change-id", "rollback-to", "target", "note", "sidecar"])
+def test_what_an_approval_says_has_no_default(option: str) -> None:
+    rules = Rules("d.yaml", desk_defaults.ALLOWED)
+    with pytest.raises(UsageError, match=f"--{option} cannot have a default"):
+        apply_defaults(command_of(desk), f"{option}: x\n".encode(), rules)
+
+
+def test_the_help_shows_the_defaults_of_the_host(bench: Bench) -> None:
+    (bench.host / "etc/waybill/defaults.yaml").write_text("wait: 60\napply: {timeout: 1800}\n")
+    code, said = bench.text("apply", "--help")
+    assert code == 0
+    assert "Defaults of /etc/waybill/defaults.yaml: --wait 60, --timeout 1800" in " ".join(said.split())
+    assert "[default: 60;" in said
+    code, said = bench.text("apply", str(bench.bundle(release())), "--yes", "--quiet")
+    assert (code, said) == (0, "")
+
+
+def test_the_defaults_of_the_program_itself(bench: Bench) -> None:
+    (bench.host / "etc/waybill/defaults.yaml").write_text("quiet: true\nlog-format: json\n")
+    assert bench.text("apply", str(bench.bundle(release())), "--yes") == (0, "")
+    assert bench.text("status", "--log-format", "text", "--check") == (0, "")
+
+
+def test_a_file_that_others_can_change_is_not_used(bench: Bench) -> None:
+    file = bench.host / "etc/waybill/defaults.yaml"
+    file.write_text("wait: 60\n")
+    file.chmod(0o666)
+    code, document, _ = bench.run("status")
+    assert (code, document["code"]) == (10, "untrusted")
+    assert "the defaults of this host could have been changed" in document.what
+    assert "chmod go-w" in document.hint
+
+
+def test_a_wrong_file_of_a_host_stops_every_command(bench: Bench) -> None:
+    (bench.host / "etc/waybill/defaults.yaml").write_text("wiat: 60\n")
+    code, document, _ = bench.run("status")
+    assert code == 2
+    assert document["problems"][1]["where"] == "/etc/waybill/defaults.yaml:1"
+
+
+def test_the_file_of_a_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert desk_defaults.take_defaults(command_of(desk), ()) == {}
+    file = tmp_path / ".config/waybill.yaml"
+    file.parent.mkdir()
+    file.write_text("key: /keys/release.key\npassword-from: /keys/password\nquiet: true\n")
+    file.chmod(0o600)
+    program = command_of(desk)
+    assert desk_defaults.take_defaults(program, ()) == {"quiet": True}
+    sign = program.commands["sign"]
+    assert {each.name: each.default for each in sign.params}["key"] == "/keys/release.key"
+    assert "Defaults of" in sign.epilog
+    file.chmod(0o622)
+    with pytest.raises(UsageError, match="can be written by other users"):
+        desk_defaults.take_defaults(command_of(desk), ())
+    if os.geteuid() == 0:
+        file.chmod(0o600)
+        os.chown(file, 1234, 1234)
+        with pytest.raises(UsageError, match="belongs to user 1234"):
+            desk_defaults.take_defaults(command_of(desk), ())
+
+
+def test_a_command_line_comes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = command_of(desk)
+    apply_defaults(program, b"provenance-key: file.key\n", Rules("d.yaml", desk_defaults.ALLOWED))
+    create = program.commands["create"]
+
+    def parsed(*words: str) -> object:
+        return create.make_context("create", ["1.0.0", *words]).params["provenance_key"]
+
+    monkeypatch.delenv("WAYBILL_PROVENANCE_KEY", raising=False)
+    assert parsed() == "file.key"
+    monkeypatch.setenv("WAYBILL_PROVENANCE_KEY", "variable.key")
+    assert parsed() == "variable.key"
+    assert parsed("--provenance-key", "typed.key") == "typed.key"
