@@ -107,7 +107,7 @@ def public_view(system: System, layout: Layout) -> PublicView:
     try:
         data = system.read(layout.public, _LIMIT)
         document = jsonio.loads_strict(data, layout.public, _LIMIT)
-        rows = tuple({**row, "evidence": dict(row["evidence"])} for row in document["history"])
+        rows = tuple(_row(row) for row in document["history"])
         view = PublicView(State.from_json(document["state"]), rows)
         if _is_current(system, layout, view.state):
             return view
@@ -115,6 +115,12 @@ def public_view(system: System, layout: Layout) -> PublicView:
     except (OSError, TamperedError, KeyError, TypeError, ValueError):
         pass
     raise cannot_read_error(layout.state_file)
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of the history as `finalize` has it."""
+    why = {} if row["outcome"] == "done" else {"why": AS_ROOT}
+    return {**row, "evidence": dict(row["evidence"]), **why}
 
 
 def _is_current(system: System, layout: Layout, state: State) -> bool:
