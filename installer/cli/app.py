@@ -23,6 +23,7 @@ from installer.cli.options import (
     Verification,
     Wait,
     Where,
+    WhereListed,
     WorkDir,
     Yes,
     console,
@@ -110,7 +111,7 @@ def apply_(
             help="Stop after this time, and roll back what was begun; 0 for no limit.",
         ),
     ] = 0,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
     if verify_only:
@@ -133,7 +134,7 @@ def apply_(
         console.result(done.text(), done.as_json)
 
 
-def verify(bundle: BundleName, verification: Verification, where: Where) -> None:
+def verify(bundle: BundleName, verification: Verification, where: WhereListed) -> None:
     """Verify a bundle and exit. Needs neither root privileges nor disk space."""
     from installer.commands.verify import verify
 
@@ -161,7 +162,7 @@ def plan(
         bool,
         typer.Option("--exit-code", help="Exit with 3 if the plan would change something; 0 if nothing."),
     ] = False,
-    where: Where,
+    where: WhereListed,
 ) -> int:
     """Verify a bundle and show what installing it would change. Changes nothing."""
     from installer.commands.plan import plan
@@ -171,7 +172,7 @@ def plan(
     options = replace(choice.options(values, keep), retry_failed=retry_failed)
     source = verification.source(bundle, trust_root, fingerprint)
     planned = plan(session, source, options, work_dir=work_dir)
-    console.result(plan_text(planned), planned.as_json)
+    console.result(plan_text(planned, everything=where.all), planned.as_json)
     planned.require_ready()
     return DIFFERS if exit_code and not planned.nothing else 0
 
@@ -190,14 +191,14 @@ def status(
             "--check", help="Exit with 3 if a product has drifted, is INCOMPLETE or is interrupted half-way."
         ),
     ] = False,
-    where: Where,
+    where: WhereListed,
 ) -> int:
     """Show the installed release, who signed it, and any drift of the host."""
     from installer.commands.status import status
 
     found = status(where.session(), product)
     if found.products or not found.failures:
-        console.result(found.text(), found.as_json)
+        console.result(found.text(everything=where.all), found.as_json)
     for other in found.failures[1:]:
         console.alert(f"error: {other}")
     found.require_readable()
@@ -249,7 +250,7 @@ def rollback(
     ] = None,
     yes: Yes = False,
     wait: Wait = 0,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Roll back to a retained release, after verifying it again."""
     from installer.commands.rollback import rollback
@@ -269,7 +270,7 @@ def remove(
     on_drift: OnDrift = None,
     yes: Yes = False,
     wait: Wait = 0,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Remove a product from this host, and check that nothing of it is left.
 
@@ -279,7 +280,7 @@ def remove(
 
     session = where.session(wait)
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
-    console.result(done.text(), done.as_json)
+    console.result(done.text(everything=where.all), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()
 
