@@ -191,7 +191,8 @@ class Console(Ui):
         if "step" in fields:
             self.record.step(fields)
         elif level == "warning" or fields.get("event") == "failure":
-            problem = Problem(fields.get("where") or "", fields.get("what") or text, fields.get("hint") or "")
+            about = (fields.get(name) or "" for name in ("hint", "code"))
+            problem = Problem(fields.get("where") or "", fields.get("what") or text, *about)
             self.record.warn(problem)
 
     def warn_about(self, problem: Problem) -> None:
