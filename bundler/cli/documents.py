@@ -15,7 +15,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "keygen": ("private", "public", "keyid"),
     "create": (
         "path", "dry_run", "size", "files", "images", "signatures", "provenance", "builder", "source",
-        "payload_bytes_at_most", "inputs", "excluded", "secrets_allowed",
+        "payload_bytes_at_most", "inputs", "excluded", "secrets_allowed", "requires",
     ),
     "schema": ("document",),
     "sign": ("identity", "added", "signatures", "path", "sha256"),
