@@ -30,7 +30,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
         "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed", "requires",
     ),
     "diff": (
-        "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risks",
+        "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risk_changes",
         "payload_read", "verified",
     ),
     "installer": ("path", "size", "sha256"),
