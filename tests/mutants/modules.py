@@ -34,7 +34,7 @@ VERIFICATION = {
 }
 RECOVERY = {
     "installer/commands/common/recovery.py": _host(
-        "commands/recover", "commands/recover_roll_forward", "commands/obstructed_paths",
+        "commands/recover", "commands/recover_words", "commands/recover_roll_forward", "commands/obstructed_paths",
         "transaction/state_repair", "commands/apply",
     ),
     "installer/transaction/execute.py": _host(
