@@ -34,8 +34,8 @@ VERIFICATION = {
 }
 RECOVERY = {
     "installer/commands/common/recovery.py": _host(
-        "commands/recover", "commands/recover_words", "commands/recover_roll_forward", "commands/obstructed_paths",
-        "transaction/state_repair", "commands/apply",
+        "commands/recover", "commands/recover_words", "commands/recover_roll_forward",
+        "commands/obstructed_paths", "transaction/state_repair", "commands/apply",
     ),
     "installer/transaction/execute.py": _host(
         "transaction/execute", "transaction/reported_steps", "deploy/script", "planning/irreversible",
