@@ -35,11 +35,11 @@ VERIFICATION = {
 RECOVERY = {
     "installer/commands/common/recovery.py": _host(
         "commands/recover", "commands/recover_words", "commands/recover_roll_forward",
-        "commands/obstructed_paths", "transaction/state_repair", "commands/apply",
+        "commands/obstructed_paths", "transaction/state_repair", "transaction/old_release", "commands/apply",
     ),
     "installer/transaction/execute.py": _host(
         "transaction/execute", "transaction/reported_steps", "deploy/script", "planning/irreversible",
-        "commands/recover_roll_forward", "commands/apply",
+        "transaction/old_release", "commands/recover_roll_forward", "commands/apply",
     ),
     "installer/transaction/failures.py": _host(
         "transaction/failures", "transaction/execute", "planning/irreversible"
