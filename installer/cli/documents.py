@@ -21,11 +21,11 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "plan": (
         "verb", "source", "builder", "nothing_to_do", "sensitive", "files", "edited", "config",
-        "point_of_no_return", "irreversible", "pruned", "methods", "skipped", "space", "notes",
+        "values", "point_of_no_return", "irreversible", "pruned", "methods", "skipped", "space", "notes",
         "risks", "programs",
     ),
     "status": ("products",),
-    "history": ("events", "refusals"),
+    "history": ("events", "refusals", "hidden"),
     "audit": ("intact", "count", "head", "partial_bytes", "anchors", "records", "sealed", "exported"),
     "metrics": ("files",),
     "support": ("path", "members", "unread"),

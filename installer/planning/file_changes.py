@@ -23,6 +23,8 @@ from installer.planning.drift import (
     Treatment,
     difference,
     entry_of,
+    same_content,
+    set_back,
 )
 from installer.state.release import Installed
 
@@ -106,18 +108,15 @@ class _Comparison:
     def _leave(self, item: Installed) -> None:
         """Plan that something of the old release goes."""
         if why := self._admission.forbidden(item.path):
-            self._gone.add(item.path)
             # Only an earlier version can have put it there. Removing it could take the host's trust away.
             self.result.stays[item.path] = why
             self.result.notes.append(f"{item.path} is not removed: it {why}")
         elif owner := self._admission.owner(item.path):
-            self._gone.add(item.path)
             # Both have it since an earlier version allowed that: the last of the two to go removes it.
             self.result.stays[item.path] = f"belongs to {owner} too"
             if item.kind != "dir":
                 self.result.notes.append(f"{item.path} is not removed: it belongs to {owner} too")
         elif item.kind == "dir":
-            self._gone.add(item.path)
             directory_changes.leave(self._system, self.result, item, self._poor(item.path))
         else:
             self._remove(item, self.result.late)
@@ -205,7 +204,8 @@ class _Comparison:
         elif before and matches(seen, self._entry(before)):
             self._change("replace", item, entry)
         else:
-            self._apply_treatment(item, before, seen, difference(seen, before) if before else _FOREIGN)
+            what = difference(seen, before, self._poor(item.path)) if before else _FOREIGN
+            self._apply_treatment(item, before, seen, what)
 
     def _place_on_directory(self, item: Installed, before: Installed | None, seen: Seen) -> None:
         """Plan for a directory that exists: one that was there before the product is the operator's."""
@@ -253,7 +253,7 @@ class _Comparison:
         else:
             self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
             said = f"was changed on this host ({what})" if before else _FOREIGN
-            self._refuse(path, said, self._remedies(item, before))
+            self._refuse(path, said, self._remedies(item, before, seen))
 
     def _treatment(self, item: Installed, before: Installed | None) -> Treatment:
         if said := self._policy.of(item.path):
@@ -270,9 +270,12 @@ class _Comparison:
     def _is_configuration(self, item: Installed) -> bool:
         return item.kind == "file" and (item.path in self._rendered or item.path.startswith("/etc/"))
 
-    def _remedies(self, item: Installed, before: Installed | None) -> str:
+    def _remedies(self, item: Installed, before: Installed | None, seen: Seen) -> str:
         first = "move it away"
-        if item.path in self._rendered and before:
+        if same_content(seen, as_was := before or item):
+            # Nobody's work is in it: there is nothing to move away.
+            first = f"set it back: {set_back(seen, as_was)}"
+        elif item.path in self._rendered and before:
             first = "put the change into the values file of the site"
         keep = "; to keep it: --on-drift keep" if self._is_configuration(item) else ""
         return f"{first}{keep}; to replace it (a copy is kept): --on-drift replace"
@@ -324,15 +327,18 @@ class _Comparison:
         return seen.kind == "dir" == old.kind or matches(seen, self._entry(old))
 
     def _remove(self, item: Installed, entries: list[Json]) -> None:
+        """Plan that a file or link of the old release goes."""
         self._gone.add(item.path)
         seen = self._system.observe(item.path)
-        if seen.kind in ("absent", "other") or (seen.kind == "dir") != (item.kind == "dir"):
+        # What was a file or link of ours is one, or somebody else's.
+        if seen.kind not in ("file", "link"):
             return
         entry: Json = {"path": item.path, "kind": "absent", "saw": saw(seen)}
         kept = ""
         # An edited file is never deleted without a copy.
-        if item.kind != "dir" and not matches(seen, self._entry(item)):
-            if self._stays(item, difference(seen, item), can_stay=entries is self.result.late):
+        if not matches(seen, self._entry(item)):
+            what = difference(seen, item, self._poor(item.path))
+            if self._stays(item, what, can_stay=entries is self.result.late):
                 return
             kept = self._kept + item.path
             entry["keep"] = kept
@@ -348,7 +354,9 @@ class _Comparison:
             self.result.drifted.append(Drifted(item.path, what, "keep", "", item.origin))
         else:
             self.result.drifted.append(Drifted(item.path, what, "refuse", "", item.origin))
-            hint = "move it away; to remove it (a copy is kept): --on-drift replace"
+            seen = self._system.observe(item.path)
+            first = f"set it back: {set_back(seen, item)}" if same_content(seen, item) else "move it away"
+            hint = f"{first}; to remove it (a copy is kept): --on-drift replace"
             self._refuse(item.path, f"was changed on this host ({what})", hint)
         return True
 

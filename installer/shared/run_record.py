@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,6 +50,11 @@ def release_row(version: str, sequence: int | None, identity: str) -> Row:
     return {"release": name, "version": version, "sequence": sequence, "identity": identity or None}
 
 
+def root_row(version: int, fingerprint: str = "") -> Row:
+    """Return what `from` and `to` have of a version of the root."""
+    return release_row(str(version), version, "") | {"identity": fingerprint or None}
+
+
 def problem_row(problem: Problem, code: str | None = None, step: int = 0) -> Row:
     """Return a problem as documents have it.
 
@@ -58,9 +63,10 @@ def problem_row(problem: Problem, code: str | None = None, step: int = 0) -> Row
         code: The code of the error that it belongs to.
         step: The step of the verification that refused; 0 for none.
     """
-    found = {name: value or None for name, value in asdict(problem).items()}
     # A warning has a name of its own; a problem belongs to its error.
-    return {**found, "code": problem.code or code, "verification_step": step or None}
+    named = {"code": problem.code or code}
+    found = {name: getattr(problem, name) or None for name in ("where", "what", "hint")}
+    return named | found | {"verification_step": step or None}
 
 
 def problem_rows(error: WaybillError) -> list[Row]:
@@ -156,7 +162,7 @@ class RunRecord:
         """Return whether something was changed, by the exit code, for a command that did not say so."""
         if code not in (1, 21) or self.command in LOOKING:
             return False
-        # What could not be undone was changed, if this run began it; a fault of ours may be anywhere.
+        # What could not be undone was changed, if this run began it; an internal error may be anywhere.
         return True if code == 21 and self.facts.get("transaction") else None
 
     def document(self, code: int, error: WaybillError | None = None) -> Row:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from installer.shared.humanize import duration_text
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
+from installer.shared.terminal.narrow import FULL, SHORT
 from installer.shared.terminal.text import safe
 
 LONGEST = 24 * 3600
@@ -98,7 +99,9 @@ class _Lines(Progress):
     def step(self, text: str, **fields: Any) -> None:
         if self._console.log_format == "json":
             step = str(fields.get("step", ""))
-            self._console.log(text or step, _level(step), event="step", **fields)
+            about = fields.get("label") or fields.get("kind")
+            said = text or (f"{step}: {about}" if about else step)
+            self._console.log(said, _level(step), event="step", **fields)
         else:
             self._console.keep(text, "info", fields)
             super().step(text)
@@ -144,14 +147,17 @@ class _Bar(Progress):
         from rich.console import Console as Rich
 
         self.done()
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            progress.DownloadColumn(),
-            progress.TransferSpeedColumn(),
-            _time_left(),
-            console=Rich(stderr=True, highlight=False, markup=False),
-        )
+        terminal = Rich(stderr=True, highlight=False, markup=False)
+        columns: list[progress.ProgressColumn] = [progress.TextColumn("{task.description}", markup=False)]
+        # A bar that wraps is drawn anew on every line: on a narrow terminal it shows less instead.
+        if terminal.width >= FULL:
+            columns += [progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn()]
+            columns.append(_time_left())
+        elif terminal.width >= SHORT:
+            columns += [progress.BarColumn(bar_width=12), progress.DownloadColumn()]
+        else:
+            columns.append(progress.TaskProgressColumn())
+        self._bar = progress.Progress(*columns, console=terminal)
         self._bar.start()
         self._task = self._bar.add_task(safe(label), total=total or None)
 
