@@ -13,7 +13,7 @@ from typing import Any
 
 from bundler.approvals.approval import ApprovalRequest
 from installer.core.errors import ExpiredError, UntrustedError, UsageError
-from installer.core.spelling import spelling_hint
+from installer.core.schema_errors import spelling_hint
 from installer.core.timestamps import format_time
 from installer.core.trust.root import APPROVERS, Root
 from installer.core.verify import VerifiedBundle

@@ -1,8 +1,8 @@
 """Withdraws an approval before the bundle is handed over: out of the bundle, or out of the sidecar.
 
-Only the last statement of a bundle can be removed by the states that `partial_append` defines. So what stands
-behind the withdrawn one, and belongs to others, goes into the sidecar first, where it counts all the time;
-then it is appended again, and the copies go. A kill at any moment loses no approval of anybody else.
+Only the last statement of a bundle can be removed by the states that `partial_append` defines. So the
+statements of others behind the withdrawn one are copied to the sidecar first, where they count all the time;
+then they are appended again, and the copies go. A kill at any moment loses no approval of anybody else.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _rewrite_tail(statements: StatementFiles, names: set[str]) -> None:
 
 
 def _groups(bundle: Bundle) -> list[_Group]:
-    """Return what stands behind the payload, each statement with the signatures that follow it."""
+    """Return the statements behind the payload, each with the signatures that follow it."""
     groups, at = list[_Group](), bundle.end
     for name, data in bundle.read_tail().items():
         if groups and signed_name(name) == groups[-1].name:

@@ -13,7 +13,7 @@ from installer.shared.command_tree.defaults import Rules, apply_defaults
 MOST_BYTES = 64 * 1024
 ALLOWED = (
     "key", "gpg-key", "password-from", "provenance-key", "provenance-gpg-key", "provenance-password-from",
-    "builder", "platform", "root", "template", "owner", "tag-prefix", "require", "part-size",
+    "builder", "platform", "root", "template", "owner", "tag-prefix", "require",
     "log-format", "quiet",
 )  # fmt: skip
 """Options that belong to a person or a machine. What a release or an approval says is typed each time: role,

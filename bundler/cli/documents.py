@@ -15,7 +15,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "keygen": ("private", "public", "keyid"),
     "create": (
         "path", "dry_run", "size", "files", "images", "signatures", "provenance", "builder", "source",
-        "payload_bytes_at_most", "inputs", "excluded", "secrets_allowed",
+        "payload_bytes_at_most", "inputs", "excluded", "secrets_allowed", "requires",
     ),
     "schema": ("document",),
     "sign": ("identity", "added", "signatures", "path", "sha256"),
@@ -30,7 +30,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
         "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed", "requires",
     ),
     "diff": (
-        "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risks",
+        "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risk_changes",
         "payload_read", "verified",
     ),
     "installer": ("path", "size", "sha256"),

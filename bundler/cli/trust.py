@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,30 +26,23 @@ from bundler.cli.options import (
 )
 from installer.core.errors import UsageError
 from installer.shared.command_tree.help import Group
-from installer.shared.run_record import release_row
+from installer.shared.run_record import root_row
 
 if TYPE_CHECKING:
     from bundler.trust.root_files import Edited
-    from installer.core.trust.root import Root
     from installer.core.trust.signatures import TrustedKey
 
 RootFile = Annotated[Path, argument("ROOT", "The root.json")]
 Expires = Annotated[str, typer.Option(help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")]
 
 trust_app = typer.Typer(
-    cls=Group,
-    rich_markup_mode=None,
-    no_args_is_help=True,
+    cls=Group, rich_markup_mode=None, no_args_is_help=True,
     help="Manage root.json: the keys and policies that hosts trust.",
-)
+)  # fmt: skip
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _root_row(root: Root, fingerprint: str = "") -> dict[str, Any]:
-    return release_row(str(root.version), root.version, fingerprint)
 
 
 def _print_edited(path: Path, edited: Edited, what: str, part: str = "") -> None:
@@ -84,8 +77,8 @@ def _print_edited(path: Path, edited: Edited, what: str, part: str = "") -> None
         "\n".join(lines),
         lambda: {
             "changed": True,
-            "from": _root_row(file.previous) if file.previous else None,
-            "to": _root_row(file.root, file.fingerprint),
+            "from": root_row(file.previous.version) if file.previous else None,
+            "to": root_row(file.root.version, file.fingerprint),
             "trust": shown.as_json(),
             "archived": archived or None,
             "dropped": list(edited.dropped),
@@ -136,7 +129,7 @@ def init(
         f"wrote {path}\n{view.as_text()}",
         lambda: {
             "changed": True,
-            "to": _root_row(view.root, view.fingerprint),
+            "to": root_row(view.root.version, view.fingerprint),
             "path": str(path),
             "trust": view.as_json(),
         },
@@ -155,7 +148,7 @@ def show(path: RootFile, _json: Json = False) -> None:
     console.result(
         f"{view.as_text()}\n\n{text}",
         lambda: {
-            "to": _root_row(view.root, view.fingerprint),
+            "to": root_row(view.root.version, view.fingerprint),
             "trust": view.as_json(),
             "signed": signed,
         },

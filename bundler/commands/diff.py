@@ -91,7 +91,7 @@ class Difference:
             "shared_layer_bytes": self.shared_layer_bytes,
             "texts": list(self.texts),
             "same_identity": self.same,
-            "risks": list(self.risks),
+            "risk_changes": list(self.risks),
             "payload_read": False,
             "verified": False,
         }

@@ -15,7 +15,7 @@ from installer.core.errors import UsageError, os_errors_as
 from installer.core.timestamps import format_time
 from installer.core.trust.root import display_fingerprint
 from installer.core.trust.root_view import RootView, view
-from installer.shared.run_record import release_row
+from installer.shared.run_record import root_row
 
 _STYLE = """
 @page { size: A4; margin: 18mm }
@@ -62,7 +62,7 @@ class Sheet:
         """Return it as `--json` prints it."""
         return {
             "fingerprint": self.view.fingerprint,
-            "to": release_row(str(self.view.root.version), self.view.root.version, self.view.fingerprint),
+            "to": root_row(self.view.root.version, self.view.fingerprint),
             "expires": format_time(self.view.root.expires),
             "installer": self.installer or None,
         }

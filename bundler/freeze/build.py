@@ -57,7 +57,7 @@ PACKAGES_OF: dict[Program, tuple[str, ...]] = {
     "bundle": ("installer", "bundler", "gnupg", "nacl", "segno", *PACKAGES),
 }
 EXCLUDED = (
-    *("cx_Freeze", "cyclonedx", "freeze_core", "lib2to3", "packageurl", "pip", "pkg_resources"),
+    *("cx_Freeze", "cyclonedx", "elftools", "freeze_core", "lib2to3", "packageurl", "pip", "pkg_resources"),
     "setuptools",
     *("test", "unittest"),
     # A second implementation of what zstandard does, with a library of its own.
@@ -82,7 +82,7 @@ EXCLUDED = (
     *("urllib3.http2.connection", "zstandard._cffi", "zstandard.backend_cffi"),
 )
 EXCLUDED_OF: dict[Program, tuple[str, ...]] = {
-    "install": ("bundler", "elftools", "gnupg", "nacl", "cffi", "pycparser"),
+    "install": ("bundler", "gnupg", "nacl", "cffi", "pycparser"),
     "bundle": ("bundler.freeze.run",),
 }
 

@@ -17,23 +17,14 @@ FROM_HOST = re.compile(r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|ld-l
 LIBRARIES = ("cryptography", "docker", "jinja2", "jsonschema", "rich", "typer", "yaml", "zstandard")
 WANTED = {
     "install": ("installer", "installer.cli.main", "installer.core", *LIBRARIES),
-    "bundle": (
-        "bundler",
-        "bundler.cli.main",
-        "installer.core",
-        "elftools",
-        "gnupg",
-        "nacl",
-        "segno",
-        *LIBRARIES,
-    ),
+    "bundle": ("bundler", "bundler.cli.main", "installer.core", "gnupg", "nacl", "segno", *LIBRARIES),
 }
 UNWANTED = {
-    "install": ("bundler", "elftools", "gnupg", "nacl", "segno", "cffi"),
+    "install": ("bundler", "gnupg", "nacl", "segno", "cffi"),
     "bundle": (),
 }
 NEVER = (
-    *("cx_Freeze", "cyclonedx", "hypothesis", "mypy", "pip", "pytest", "readline", "setuptools"),
+    *("cx_Freeze", "cyclonedx", "elftools", "hypothesis", "mypy", "pip", "pytest", "readline", "setuptools"),
     *("sqlite3", "tkinter"),
 )
 

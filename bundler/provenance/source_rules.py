@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bundler.provenance.git import Checkout
 from bundler.provenance.tags import ReleaseName, checked_prefix, names_a_version
 from installer.core.errors import Problem, UsageError
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 
 REQUIREMENTS = ("source", "clean", "tag")
 EPOCH = "SOURCE_DATE_EPOCH"

@@ -86,7 +86,7 @@ def cli() -> str:
         "# Commands\n",
         "<!-- Made by docs/reference/generate.py from --help. -->\n",
         "[Exit codes](exit-codes.md) are the same for both.\n",
-        "`--json` prints one JSON document on stdout; progress and logs go to stderr.\n",
+        "`--json` prints [one JSON document](json.md) on stdout; progress and logs go to stderr.\n",
     ]
     for program, app in (("bundle", bundle), ("install", install)):
         parts += _helps(program, typer.main.get_command(app))

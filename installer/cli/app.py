@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from installer.cli.audit import audit, metrics, support
-from installer.cli.host import BY_HAND, completion, licenses, man, recover, selftest, setup, trust_app
+from installer.cli.host import BY_HAND, licenses, recover, selftest, setup, trust_app
 from installer.cli.options import (
     BundleName,
     Choice,
@@ -76,8 +76,6 @@ app.command(epilog="Example: install support /media/usb/airgap-7.tar")(support)
 app.command(epilog=BY_HAND)(recover)
 app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
 app.command(epilog="Example: install licenses --sbom")(licenses)
-app.command(epilog="Example: install completion bash > /etc/bash_completion.d/waybill-install")(completion)
-app.command(epilog="Example: install man | man -l -")(man)
 app.command(hidden=True)(selftest)
 
 
@@ -285,3 +283,33 @@ def remove(
     console.result(done.text(everything=where.all), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()
+
+
+PrintsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+NAMES = ("waybill-install", "./install")
+"""How people start the program. `install` alone is that of coreutils."""
+
+
+@app.command(epilog="Example: install completion bash > /etc/bash_completion.d/waybill-install")
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)],
+    *,
+    json: PrintsJson = False,
+) -> None:
+    """Print the completion script for a shell."""
+    from installer.shared.command_tree.printed import completion as made
+
+    console.json_output = json
+    text = made(shell, NAMES, app)
+    console.result(text, lambda: {"script": text}, asked_for=True)
+
+
+@app.command(epilog="Example: install man | man -l -")
+def man(*, json: PrintsJson = False) -> None:
+    """Print the manual page, waybill-install(1)."""
+    from installer import __version__
+    from installer.shared.command_tree.printed import manual
+
+    console.json_output = json
+    text = manual("waybill-install", __version__, app)
+    console.result(text, lambda: {"page": text}, asked_for=True)

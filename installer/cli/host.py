@@ -12,7 +12,7 @@ import typer
 from installer.cli.options import Product, Wait, Where, console
 from installer.shared.cli_options import with_option_groups
 from installer.shared.command_tree.help import Group
-from installer.shared.run_record import release_row
+from installer.shared.run_record import root_row
 
 if TYPE_CHECKING:
     from installer.core.trust.root_view import RootView
@@ -92,8 +92,7 @@ def trust_ensure(
 
 
 def _trusted(shown: RootView) -> dict[str, Any]:
-    number = shown.root.version
-    return {"to": release_row(str(number), number, shown.fingerprint), "trust": shown.as_json()}
+    return {"to": root_row(shown.root.version, shown.fingerprint), "trust": shown.as_json()}
 
 
 def _warn(fallen: Iterable[Fallen]) -> None:
@@ -203,36 +202,6 @@ def setup(
 
     done = setup(where.session().system, env, recover_at_boot=recover_at_boot)
     console.result(done.text(), done.as_json)
-
-
-PrintsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-NAMES = ("waybill-install", "./install")
-"""How people start the program. `install` alone is that of coreutils."""
-
-
-def completion(
-    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)],
-    *,
-    json: PrintsJson = False,
-) -> None:
-    """Print the completion script for a shell."""
-    from installer.cli.app import app
-    from installer.shared.command_tree.printed import completion as made
-
-    console.json_output = json
-    text = made(shell, NAMES, app)
-    console.result(text, lambda: {"script": text}, asked_for=True)
-
-
-def man(*, json: PrintsJson = False) -> None:
-    """Print the manual page, waybill-install(1)."""
-    from installer import __version__
-    from installer.cli.app import app
-    from installer.shared.command_tree.printed import manual
-
-    console.json_output = json
-    text = manual("waybill-install", __version__, app)
-    console.result(text, lambda: {"page": text}, asked_for=True)
 
 
 def selftest() -> None:

@@ -18,7 +18,7 @@ from installer.core.trust.root_view import RootView, view
 from installer.core.trust.rotation import require_unexpired
 from installer.core.verify import Clock
 from installer.host.system import System
-from installer.shared.run_record import release_row
+from installer.shared.run_record import root_row
 from installer.state.host_identity import environment_to_record
 from installer.state.root_updates import Followed, RootMedium, follow
 from installer.state.standing import Fallen, fallen_on_host
@@ -109,8 +109,8 @@ def _tell(session: Session, before: int, root: Root, digits: str, *, changed: bo
     """Tell which version was trusted before, 0 for none, and which one is trusted now."""
     session.ui.tell(
         changed=changed or before != root.version,
-        from_=release_row(str(before), before, "") if before else None,
-        to=release_row(str(root.version), root.version, digits),
+        from_=root_row(before) if before else None,
+        to=root_row(root.version, digits),
     )
 
 

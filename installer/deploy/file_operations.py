@@ -13,9 +13,10 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import ClassVar
 
 from installer.core.digest import hash_pieces
-from installer.core.errors import Problem
+from installer.core.errors import Cause, Problem
 from installer.deploy.file_backups import (
     Names,
     back_up,
@@ -83,6 +84,8 @@ LINK = "current"
 
 class ChangeFiles(Handler):
     """`files.change`: makes every path what its entry says."""
+
+    cause: ClassVar[Cause] = "io"
 
     def undo_label(self, op: Op) -> str:
         """Return the label; not that of the link, which names the release that failed."""

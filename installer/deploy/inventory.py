@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from installer.core.errors import Cause
 from installer.deploy.operation import Handler, Json, WithoutPreimage
 from installer.host.context import Context
 
@@ -66,6 +67,8 @@ class Residue:
 
 class RecordInventory(WithoutPreimage):
     """`removal.account`: does nothing. It keeps the inventory in the journal until the removal ends."""
+
+    cause: ClassVar[Cause] = "io"
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Do nothing."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from installer.core.errors import WaybillError
+from installer.core.errors import Cause, WaybillError
 from installer.host.context import Context
 from installer.shared.process import Completed
 from installer.shared.run_record import OUTPUT_LINES
@@ -88,6 +88,8 @@ class Handler(ABC):
 
     point_of_no_return: ClassVar[bool] = False
     """Whether the transaction cannot be undone once such an operation has begun; for `activate` only."""
+    cause: ClassVar[Cause] = "engine"
+    """What fails if it fails, where the error does not say so: what runs the release, a script, or `io`."""
 
     # The three that have no default: a forgotten preimage or undo must not go unnoticed.
     @abstractmethod

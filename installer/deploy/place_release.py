@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from typing import ClassVar
 
+from installer.core.errors import Cause
 from installer.deploy.operation import Handler, Json
 from installer.host.context import Context
 from installer.host.directories import parent, sync_directories
@@ -15,6 +17,8 @@ PARTIAL = ".part"
 
 class PlaceRelease(Handler):
     """`release.place`: moves a staged release into the directory of releases, in place of one of its name."""
+
+    cause: ClassVar[Cause] = "io"
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return whether a release of this name is there already."""

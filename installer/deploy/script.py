@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
-from installer.core.errors import Problem
+from installer.core.errors import Cause, Problem
 from installer.core.format.manifest import Kind
 from installer.deploy import release_files
 from installer.deploy.inventory import InventoryItem, Residue
@@ -65,6 +65,8 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
 class Before(Handler):
     """`script.before`: does nothing; undone, runs the old `apply` again if the new one has begun."""
 
+    cause: ClassVar[Cause] = "script"
+
     def observe(self, context: Context, args: Json) -> Json:
         """Return the path of the file that marks that the new script has begun."""
         return {"mark": _mark(context, args)}
@@ -83,6 +85,8 @@ class Before(Handler):
 
 class Apply(Handler):
     """`script.apply`: runs the new `apply`; its inverse is the new `undo`."""
+
+    cause: ClassVar[Cause] = "script"
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return the path of the file that marks that the script has begun."""
@@ -118,6 +122,8 @@ class Apply(Handler):
 class Snapshot(WithoutPreimage):
     """`script.snapshot`: saves what `apply` is about to change; undoing `script.apply` restores it."""
 
+    cause: ClassVar[Cause] = "script"
+
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the script with an empty directory of its own, and sync what it wrote."""
         directory = _snapshot(context, args)
@@ -137,6 +143,8 @@ class Snapshot(WithoutPreimage):
 class Forward(WithoutPreimage):
     """`script.forward`: runs an `apply` that cannot be undone; the journal has FORWARD before it."""
 
+    cause: ClassVar[Cause] = "script"
+
     point_of_no_return = True
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
@@ -154,6 +162,8 @@ class Forward(WithoutPreimage):
 
 class Remove(WithoutPreimage):
     """`script.remove`: runs the old `undo`; its inverse is the old `apply`."""
+
+    cause: ClassVar[Cause] = "script"
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Run the old `undo`."""

@@ -6,6 +6,9 @@ left is removed by the next transaction, and an operation that it began is broug
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from installer.core.errors import Cause
 from installer.deploy.operation import Handler, Json, Op
 from installer.host.context import Context
 
@@ -27,6 +30,8 @@ def removal(context: Context) -> list[Op]:
 
 class RemoveStore(Handler):
     """`image.store`: removes the store after COMMIT. Earlier versions wrote it with this operation."""
+
+    cause: ClassVar[Cause] = "io"
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return that there is a store, as an earlier version names its index; nothing else is needed."""

@@ -108,18 +108,15 @@ class _Comparison:
     def _leave(self, item: Installed) -> None:
         """Plan that something of the old release goes."""
         if why := self._admission.forbidden(item.path):
-            self._gone.add(item.path)
             # Only an earlier version can have put it there. Removing it could take the host's trust away.
             self.result.stays[item.path] = why
             self.result.notes.append(f"{item.path} is not removed: it {why}")
         elif owner := self._admission.owner(item.path):
-            self._gone.add(item.path)
             # Both have it since an earlier version allowed that: the last of the two to go removes it.
             self.result.stays[item.path] = f"belongs to {owner} too"
             if item.kind != "dir":
                 self.result.notes.append(f"{item.path} is not removed: it belongs to {owner} too")
         elif item.kind == "dir":
-            self._gone.add(item.path)
             directory_changes.leave(self._system, self.result, item, self._poor(item.path))
         else:
             self._remove(item, self.result.late)
@@ -330,14 +327,16 @@ class _Comparison:
         return seen.kind == "dir" == old.kind or matches(seen, self._entry(old))
 
     def _remove(self, item: Installed, entries: list[Json]) -> None:
+        """Plan that a file or link of the old release goes."""
         self._gone.add(item.path)
         seen = self._system.observe(item.path)
-        if seen.kind in ("absent", "other") or (seen.kind == "dir") != (item.kind == "dir"):
+        # What was a file or link of ours is one, or somebody else's.
+        if seen.kind not in ("file", "link"):
             return
         entry: Json = {"path": item.path, "kind": "absent", "saw": saw(seen)}
         kept = ""
         # An edited file is never deleted without a copy.
-        if item.kind != "dir" and not matches(seen, self._entry(item)):
+        if not matches(seen, self._entry(item)):
             what = difference(seen, item, self._poor(item.path))
             if self._stays(item, what, can_stay=entries is self.result.late):
                 return

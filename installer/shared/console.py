@@ -212,7 +212,7 @@ class Console(Ui):
 
     def show(self, name: str, text: str, document: Any) -> None:
         """Print on stderr what will be carried out: stdout has the result."""
-        if self.json_output:
+        if name in self._shapes.get(self.record.command, ()):
             self.record.fields[name] = document
         if self.quiet:
             self._withheld = text  # until somebody is asked about it
@@ -258,7 +258,7 @@ class Console(Ui):
         if self._withheld:
             streams.write(sys.stderr, f"{safe(self._shown(self._secrets.hide(self._withheld)))}\n")
             self._withheld = ""
-        with interrupts.waiting(), interrupts.on_a_new_line():
+        with interrupts.waiting(), streams.question():
             if fresh:
                 _discard_typed()
             streams.write(sys.stderr, safe(self._shown(question)))

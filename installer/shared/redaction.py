@@ -31,8 +31,8 @@ class Diff:
 def diff(path: str, old: bytes, new: bytes, to: str = "", secrets: Iterable[str] = ()) -> Diff:
     """Compare two versions of a file.
 
-    What stands in a notation of a secret is hidden, in both versions, and so is every secret value, wherever
-    in them it stands.
+    A value in a notation of a secret is hidden, in both versions, and so is every secret value, wherever they
+    contain it.
 
     Args:
         path: Where it is.
@@ -77,7 +77,7 @@ def _range(first: int, last: int) -> str:
 
 
 def conceal(lines: list[str], secrets: Iterable[str]) -> list[str]:
-    """Return lines without the given secrets, and without those that stand in a notation of one."""
+    """Return lines without the given secrets, and without those that have a notation of one."""
     known = Secrets()
     known.add(secrets)
     return known.hide_all(lines)

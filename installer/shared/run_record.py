@@ -50,6 +50,11 @@ def release_row(version: str, sequence: int | None, identity: str) -> Row:
     return {"release": name, "version": version, "sequence": sequence, "identity": identity or None}
 
 
+def root_row(version: int, fingerprint: str = "") -> Row:
+    """Return what `from` and `to` have of a version of the root."""
+    return release_row(str(version), version, "") | {"identity": fingerprint or None}
+
+
 def problem_row(problem: Problem, code: str | None = None, step: int = 0) -> Row:
     """Return a problem as documents have it.
 
@@ -156,7 +161,7 @@ class RunRecord:
         """Return whether something was changed, by the exit code, for a command that did not say so."""
         if code not in (1, 21) or self.command in LOOKING:
             return False
-        # What could not be undone was changed, if this run began it; a fault of ours may be anywhere.
+        # What could not be undone was changed, if this run began it; an internal error may be anywhere.
         return True if code == 21 and self.facts.get("transaction") else None
 
     def document(self, code: int, error: WaybillError | None = None) -> Row:

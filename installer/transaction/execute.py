@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from installer.core.errors import NotUndoneError, Problem, WaybillError
+from installer.core.errors import Cause, NotUndoneError, Problem, WaybillError
 from installer.deploy.method_registry import handler, is_point_of_no_return
 from installer.deploy.operation import PHASES, Op, StepError
 from installer.host.context import Context
@@ -278,14 +278,14 @@ def _reported(context: Context, op: Op, step: str, label: str) -> Iterator[None]
         yield
     except Exception as error:
         context.secrets.hide_error(error)
-        end("failed", **_failure(context, error, op.kind))
+        end("failed", **_failure(context, error, handler(op.kind).cause))
         raise
     end("done")
 
 
-def _failure(context: Context, error: BaseException, kind: str) -> dict[str, Any]:
+def _failure(context: Context, error: BaseException, cause: Cause) -> dict[str, Any]:
     """Return what is reported of a failed step, without secrets."""
-    set_cause(error, kind)
+    set_cause(error, cause)
     # A script may have printed what it was called with.
     output = context.secrets.hide_all(output_of(error))
     return {"reason": reason(error), "cause": cause_of(error), "output": output}

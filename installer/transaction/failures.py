@@ -36,23 +36,19 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-_CAUSES: dict[str, Cause] = {"health": "health", "script": "script", "files": "io", "release": "io"}
-"""What fails with an operation, by the first word of its kind; all others drive an engine or systemd."""
-
-
-def set_cause(error: BaseException, kind: str) -> None:
+def set_cause(error: BaseException, cause: Cause) -> None:
     """Note what kind of thing failed, where the error does not say so itself.
 
     Args:
         error: What failed.
-        kind: Of the operation, `script.apply`; `health` for the health checks.
+        cause: Of the operation, or `health`.
     """
     if isinstance(error, StepError) and not error.cause:
-        error.cause = _CAUSES.get(kind.partition(".")[0], "engine")
+        error.cause = cause
 
 
 def cause_of(error: BaseException) -> Cause | Literal[""]:
-    """Return what kind of thing failed, for scripts; empty for a fault of ours."""
+    """Return what kind of thing failed, for scripts; empty for an internal error."""
     if isinstance(error, TimeLimitPassed):
         return "timeout"
     if isinstance(error, KeyboardInterrupt):

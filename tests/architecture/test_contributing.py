@@ -143,7 +143,7 @@ def test_a_product_is_created_installed_upgraded_rolled_back_and_removed(tree: T
     (tree.host / "srv").mkdir()
     tree.bundle("keygen", "release")
     tree.bundle("trust", "init", "root.json", "--release-key", "release.pub")
-    print_ = json.loads(tree.bundle("trust", "show", "root.json", "--json"))["fingerprint"]
+    print_ = json.loads(tree.bundle("trust", "show", "root.json", "--json"))["trust"]["fingerprint"]
     tree.install("trust", "init", "root.json", "--fingerprint", print_)
 
     tree.install(tree.release("1.0.0", "10.0.0.1"), *only)

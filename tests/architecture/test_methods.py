@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SPEC_LIST = "installer/core/format/methods.py"
 # Words of something else that a method has for its name, too.
 OTHER_MEANINGS = {
-    "bundler/commands/init.py": {"systemd"},  # a template
+    "bundler/commands/init.py": {"compose", "systemd"},  # templates
+    "bundler/cli/documents.py": {"script"},  # a script of a shell, for completion
+    "bundler/cli/main.py": {"script"},
+    "installer/cli/documents.py": {"script"},
+    "installer/cli/host.py": {"script"},
+    "installer/core/errors.py": {"script"},  # a cause: it may be of several methods
+    "installer/transaction/failed_release.py": {"script"},
     "bundler/config/checks/compose.py": {"compose"},  # a kind of file in the bundle
     "bundler/config/checks/scripts.py": {"script"},
     "bundler/freeze/build.py": {"script"},  # an option of cx_Freeze

@@ -44,9 +44,9 @@ RANKS: dict[str, tuple[str, ...]] = {
     ),
     "installer.core": (
         "errors limits",
-        "remedies spelling",
+        "remedies",
         "digest document_file semver schema_errors timestamps",
-        "jsonio features",
+        "jsonio",
         "json_stream fields risk",
         "format",
         "oci intoto",

@@ -39,10 +39,12 @@ RECOVERY = {
         "transaction/state_repair", "commands/apply",
     ),
     "installer/transaction/execute.py": _host(
-        "transaction/execute", "deploy/script", "planning/irreversible", "commands/recover_roll_forward",
-        "commands/apply",
+        "transaction/execute", "transaction/reported_steps", "deploy/script", "planning/irreversible",
+        "commands/recover_roll_forward", "commands/apply",
     ),
-    "installer/transaction/failures.py": _host("transaction/execute", "planning/irreversible"),
+    "installer/transaction/failures.py": _host(
+        "transaction/failures", "transaction/execute", "planning/irreversible"
+    ),
     "installer/transaction/journal.py": _host("transaction/journal"),
     "installer/transaction/state_repair.py": _host("transaction/state_repair", "commands/status_unfinished"),
     "installer/planning/irreversible.py": _host("planning/irreversible", "planning/irreversible_plan"),
@@ -71,7 +73,7 @@ HOST = {
         "tests/installer/commands/common/test_bundle_verifier.py",
     ),
     "installer/audit/log.py": (
-        *_host("audit/audit_log", "audit/audit_segments"),
+        *_host("audit/audit_log", "audit/audit_head", "audit/audit_segments"),
         "tests/faults/test_faults_audit.py",
     ),
     "installer/audit/floor.py": _host("audit/floor"),
@@ -81,6 +83,8 @@ HOST = {
     ),
     "installer/planning/file_changes.py": _host(
         "planning/file_changes",
+        "planning/file_changes_directories",
+        "planning/file_changes_kept",
         "planning/other_products",
         "planning/found_directories",
         "planning/drift",

@@ -107,6 +107,8 @@ def read(path: Path) -> Document:
         mark, number = None, end + 1
     for step in steps:
         found["needs"] += PROGRAMS.findall(step.text) if step.kind == "type" else []
+        # What our own command says of its absence is another text.
+        found["needs"] += ["git"] if "not a git repository" in "\n".join(step.expected or ()) else []
     return Document(
         path, tuple(steps), frozenset(found["setup"]), frozenset(found["needs"]), tuple(found["not run"])
     )

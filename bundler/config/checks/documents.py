@@ -34,8 +34,8 @@ def check(data: bytes, given: str, product: str) -> list[Problem]:
             lines.append(number)
     if not lines:
         return []
-    more = f", and {len(lines) - 1} more line{'' if len(lines) == 2 else 's'}" if len(lines) > 1 else ""
-    what = f"still has text for the author, not for the operator{more}"
+    more = f"; {len(lines)} such lines" if len(lines) > 1 else ""
+    what = f"still has text for its author, not for the operator{more}"
     return [
         Problem(
             f"{given}:{lines[0]}",

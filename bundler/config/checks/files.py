@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.config.checks import placeholders
-from bundler.config.checks.libraries import ELF, Libraries
+from bundler.config.checks.libraries import Libraries
+from bundler.config.elf import MAGIC
 from bundler.config.entries import Entries
 from bundler.config.model import InputFile
 from bundler.config.secrets import scanner
@@ -38,7 +39,7 @@ def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
         problems += scanner.secrets_of(
             data, file.shown, entries.allowances, is_config=file.is_config, is_tree=bool(file.tree)
         )
-        if data.startswith(ELF):
+        if data.startswith(MAGIC):
             libraries.add(file.source, file.shown)
     for image in entries.images:
         # An archive of images is checked by its source, which would call a pointer no tar file.

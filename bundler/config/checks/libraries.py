@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from bundler.config.elf import loader_and_libraries
 from installer.core.errors import Problem
 
-if TYPE_CHECKING:
-    from elftools.elf.elffile import ELFFile
-
-ELF = b"\x7fELF"
 # glibc and its loader, and the run-time libraries of GCC: what every Linux host with glibc has. The names
 # stand in the ABI of glibc, and in the lists of manylinux (PEP 600), which is wider than small hosts are.
 _BASE = re.compile(
@@ -23,7 +18,6 @@ _LOADER = re.compile(r"/lib(?:32|64|x32)?/ld(?:64)?[a-z0-9_-]*\.so\.[0-9]+")
 # The same library is missing for a hundred modules of one runtime: that is one thing to do.
 _SHOWN = 3
 _MOST = 25
-_LONGEST = 512
 
 
 class Libraries:
@@ -45,14 +39,14 @@ class Libraries:
             source: The file.
             shown: Its name in messages.
         """
-        for name in _read(source):
-            if name.startswith("/"):
-                # Only the loader is named by its path.
-                if not _LOADER.fullmatch(name) or "musl" in name:
-                    what = f"is started by {name:.120}, which hosts with glibc do not have"
-                    hint = "build it on a distribution as old as those of the hosts, or statically"
-                    self._loaders.append(Problem(shown, what, hint, "foreign-loader"))
-            elif name not in self._carried and not _BASE.fullmatch(name):
+        loader, libraries = loader_and_libraries(source)
+        if loader and (not _LOADER.fullmatch(loader) or "musl" in loader):
+            what = f"is started by {loader:.120}, which hosts with glibc do not have"
+            hint = "build it on a distribution as old as those of the hosts, or statically"
+            self._loaders.append(Problem(shown, what, hint, "foreign-loader"))
+        for name in libraries:
+            # A name that cannot be read is not one that could be looked for.
+            if name and name not in self._carried and not _BASE.fullmatch(name):
                 self._users.setdefault(name, []).append(shown)
 
     def warnings(self) -> list[Problem]:
@@ -73,31 +67,3 @@ class Libraries:
             "add it to binaries or trees, link it statically, or name its package in the upgrade notes",
             "missing-library",
         )
-
-
-def _read(source: Path | str) -> list[str]:
-    """Return the loader and the needed libraries of an ELF file; nothing if it is damaged or static."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        with Path(source).open("rb") as file:
-            return [name[:_LONGEST] for name in _names(ELFFile(file))]
-    # A damaged file is not for this check to report. What the library raises for one is a mixture.
-    except (ELFError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
-        return []
-    except (AssertionError, MemoryError, RecursionError, UnicodeError):
-        return []
-
-
-def _names(elf: ELFFile) -> Iterator[str]:
-    from elftools.elf.dynamic import DynamicSegment
-    from elftools.elf.segments import InterpSegment
-
-    # Segments, not sections: a stripped file may have no sections, and the loader reads segments only.
-    for segment in elf.iter_segments():
-        if isinstance(segment, InterpSegment):
-            yield segment.get_interp_name()
-        elif isinstance(segment, DynamicSegment):
-            # The library sets `needed` on tags of this kind only.
-            yield from (getattr(tag, "needed", "") for tag in segment.iter_tags("DT_NEEDED"))

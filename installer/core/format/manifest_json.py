@@ -8,11 +8,11 @@ from dataclasses import fields
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from installer.core import features, jsonio
+from installer.core import jsonio
 from installer.core.digest import HEX, OCI
 from installer.core.errors import TamperedError
 from installer.core.fields import PRINTABLE, Document, Value
-from installer.core.format import step_options
+from installer.core.format import features
 from installer.core.format.health_target import MAX_WATCH, target_fault
 from installer.core.format.manifest import (
     KINDS,
@@ -29,7 +29,7 @@ from installer.core.format.manifest import (
     Source,
 )
 from installer.core.format.manifest_rules import WRONG_RELEASE, check, check_steps, used_features
-from installer.core.format.methods import NAMES, SPECS
+from installer.core.format.methods import NAMES, SPECS, read_options
 from installer.core.json_stream import load_object
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_seconds
@@ -225,7 +225,7 @@ def _deployment(value: Value, retained: bool) -> Deployment:
         method, options = taken.take("method").choice(NAMES), taken.take("options", {})
         return Deployment(
             method=method,
-            options=options.mapping() if retained else step_options.read(options, SPECS.get(method)),
+            options=options.mapping() if retained else read_options(options, SPECS.get(method)),
             optional=taken.take("optional", False).flag(),
         )
 

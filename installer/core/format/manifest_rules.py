@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 
 from installer.core.errors import TamperedError
-from installer.core.features import NAMES
+from installer.core.format.features import NAMES
 from installer.core.format.manifest import (
     MANIFEST,
     SECTIONS,
@@ -124,6 +124,9 @@ def _check_names(manifest: Manifest) -> None:
     for path in chain(files, directories):
         if not is_plain_path(path) and (fault := name_fault(path)):
             raise _fault(f"{path!r:.120} {fault}")
+    for path in directories:
+        if not path.startswith("trees/"):
+            raise _fault(f"directory {path} does not belong to any tree")
     _check_unique(files, directories)
     encoded = [entry for entry in manifest.files if entry.member or not is_plain_path(entry.path)]
     for entry in encoded:
@@ -142,9 +145,6 @@ def _check_unique(files: list[str], directories: list[str]) -> None:
     # Also unique without case: bundles are unpacked on file systems that ignore case.
     folded = [fold_name(path) for path in files]
     folders = [fold_name(path) for path in directories]
-    for path in folders:
-        if not path.startswith("trees/"):
-            raise _fault(f"directory {path} does not belong to any tree")
     if len(taken := set(folders)) != len(folders):
         raise _fault(f"directory {_first_twice(folders)} occurs twice, ignoring case")
     if len(set(folded)) != len(folded):

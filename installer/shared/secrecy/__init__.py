@@ -1,1 +1,1 @@
-"""What is secret, where it stands, and how it is hidden."""
+"""What is secret, where text contains it, and how it is hidden."""

@@ -1,8 +1,8 @@
 """The secrets that are known, and how they are hidden: by their value, wherever it occurs.
 
 A value is known as a secret because its key says so (`names`), because the schema of the values marks it
-`writeOnly`, or because it stands in a notation of a secret in configuration (`notations`). It is replaced by
-`***` as it is and in the spellings that templates make of it: JSON, XML, URL, shell, Base64.
+`writeOnly`, or because configuration has it in a notation of a secret (`notations`). It is replaced by `***`
+as it is and in the spellings that templates make of it: JSON, XML, URL, shell, Base64.
 
 A password may be a common word or a single digit, which must not blank every other one:
 
@@ -85,7 +85,7 @@ class Secrets:
         return self._pattern.sub(MASK, text)
 
     def hide_all(self, lines: Iterable[str]) -> list[str]:
-        """Return lines without what is known to be secret, and without what stands in a notation of one."""
+        """Return lines without what is known to be secret, and without values in a notation of one."""
         return list(mask([self.hide(line) for line in lines]))
 
     def hide_in(self, value: Any) -> Any:
@@ -139,7 +139,7 @@ def _of(
         for key, each in value.items():
             below = [part for schema in schemas for part in _below(schema, key)]
             named = names_secret(str(key))
-            # What stands in a group of secrets is one, but for names, paths and the like.
+            # Each value in a group of secrets is one, but for names, paths and the like.
             inside = secret and not (isinstance(each, str) and _is_about(str(key)))
             yield from _of(each, (*path, key), named or inside, below, whole, left - 1)
     elif isinstance(value, list):

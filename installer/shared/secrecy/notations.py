@@ -108,7 +108,7 @@ class Found:
 
 
 def mask(lines: list[str]) -> Iterator[str]:
-    """Replace what stands in a notation of a secret, blocks below such keys, and private keys."""
+    """Replace values in a notation of a secret, blocks below such keys, and private keys."""
     for line, found in _looked_at(lines):
         yield _without(line, found)
 

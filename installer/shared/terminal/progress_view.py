@@ -99,7 +99,9 @@ class _Lines(Progress):
     def step(self, text: str, **fields: Any) -> None:
         if self._console.log_format == "json":
             step = str(fields.get("step", ""))
-            self._console.log(text or step, _level(step), event="step", **fields)
+            about = fields.get("label") or fields.get("kind")
+            said = text or (f"{step}: {about}" if about else step)
+            self._console.log(said, _level(step), event="step", **fields)
         else:
             self._console.keep(text, "info", fields)
             super().step(text)

@@ -42,4 +42,4 @@ def test_a_sheet_is_not_written_under_a_name_that_lies(desk: Product, name: str)
 
 
 def test_a_wrong_option_names_the_help_of_its_own_command(desk: Product) -> None:
-    assert "see `bundle trust sheet --help`" in desk.run("trust", "sheet", "--nonsense").stderr
+    assert "for example: bundle trust sheet root.json" in desk.run("trust", "sheet", "--nonsense").stderr

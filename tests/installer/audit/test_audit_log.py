@@ -20,8 +20,6 @@ from hypothesis import strategies as st
 from installer.audit import log as audit_log
 from installer.audit.log import HEAD, LOG, AuditError, check, opened
 from installer.audit.record import RECORD_LIMIT, Record, decode, encode
-from installer.core.errors import HostNotReadyError
-from installer.host.layout import Layout
 from installer.host.system import SyncError, System
 from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.needs import lacks, needs
@@ -302,58 +300,6 @@ def test_a_failed_sync_that_cannot_be_noted_is_told_as_it_was(four: System) -> N
         record(Failing(Path(four.root)))
 
 
-@pytest.mark.parametrize("left", [{}, {"host": "another"}])
-def test_the_repair_is_told_with_time_host_user_and_program_as_far_as_they_are_known(
-    four: System, left: dict[str, str]
-) -> None:
-    put(four, content(four) + b"half a rec")
-    fields = {name: EVENT[name] for name in ("time", "by")}
-    with opened(four) as log:
-        log.append({**fields, "event": "refused", "reason": "no part of it", **left})
-    repaired = check(*audit_log.read(four)).records[4].fields
-    assert {name: repaired.get(name) for name in (*fields, *left)} == {**fields, **left}
-    assert repaired.keys().isdisjoint({"reason", "program"})
-
-
-def test_what_an_interrupted_head_left_is_removed(four: System) -> None:
-    put(four, b"half", f"{HEAD}.new")
-    with opened(four) as log:
-        log.note_head()
-    assert not Path(four.root, f"{HEAD[1:]}.new").exists()
-
-
-@pytest.mark.parametrize("words", [b"", b"1", b"x " + b"0" * 64 + b"\n", b"01 " + b"0" * 64 + b"\n"])
-def test_nothing_is_added_where_the_head_is_no_head(four: System, words: bytes) -> None:
-    put(four, words, HEAD)
-    with pytest.raises(AuditError, match="does not contain a number and a hash") as caught:
-        record(four)
-    assert (caught.value.exit_code, caught.value.where) == (15, HEAD)
-
-
-def test_nothing_is_begun_anew_where_a_product_has_a_history(system: System) -> None:
-    history = Path(system.root, Layout("lan-chat").history[1:])
-    history.parent.mkdir(parents=True)
-    history.touch()
-    with opened(system):
-        pass
-    Path(system.root, HEAD[1:]).unlink(missing_ok=True)
-    history.write_text("a row\n")
-    with pytest.raises(AuditError, match="is missing, but lan-chat was installed here") as caught:
-        record(system)
-    assert (caught.value.exit_code, caught.value.where) == (15, LOG)
-    assert not Path(system.root, LOG[1:]).exists()
-
-
-def test_whoever_may_not_read_it_is_told_how(system: System) -> None:
-    class Refused(System):
-        def read(self, path: str, limit: int, **more: Any) -> bytes:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-
-    with pytest.raises(HostNotReadyError, match="cannot be read") as caught:
-        audit_log.read_head(Refused(Path(system.root)))
-    assert caught.value.where == HEAD
-
-
 def test_two_processes_write_one_chain(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Event()
@@ -402,62 +348,3 @@ def test_root_itself_may_be_held_to_appending() -> None:
             subprocess.run(["chattr", "-a", log], check=True)
     assert chain.problem is None
     assert [r.event for r in chain.records] == ["refused", "repaired", "refused"]
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Any:
-    """A file system of its own, of 1 MiB, that can be filled and made read-only."""
-    needs("root")
-    needs("unshare")
-    place = tmp_path / "small"
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "small", place], check=False, capture_output=True
-    )
-    if done.returncode:
-        lacks("mount", done.stderr.decode())
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def fill(place: Path) -> None:
-    with suppress(OSError), (place / "filler").open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-
-
-def test_on_a_full_disk_room_that_was_kept_is_used_and_else_it_is_an_error(small: Path) -> None:
-    system = System(small)
-    with opened(system) as log:
-        log.reserve()
-        log.append({**EVENT, "reason": "begun"})
-    fill(small)
-    record(system, reason="ended")
-    with opened(system) as log, pytest.raises(OSError, match="No space left"):
-        log.reserve()
-    (small / "filler").unlink()
-    record(system, reason="later")
-    chain = check(*audit_log.read(system))
-    assert chain.problem is None
-    assert [r.fields.get("reason") for r in chain.records] == ["begun", "ended", "later"]
-
-
-def test_on_a_disk_that_is_full_from_the_start_nothing_is_half_written(small: Path) -> None:
-    system = System(small)
-    record(system, reason="first")
-    fill(small)
-    for number in range(50):  # the block of the log has room for some
-        with suppress(OSError):
-            record(system, reason=f"{number} " + "z" * 900)
-    (small / "filler").unlink()
-    record(system, reason="last")
-    assert problem(system) == ""
-
-
-def test_a_read_only_file_system_is_an_error_and_the_log_can_still_be_read(small: Path) -> None:
-    system = System(small)
-    record(system, reason="first")
-    subprocess.run(["mount", "-o", "remount,ro", small], check=True)
-    with pytest.raises(OSError, match="Read-only"):
-        record(system)
-    assert problem(system) == ""

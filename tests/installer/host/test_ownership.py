@@ -167,7 +167,7 @@ class TestAWorkDirectory:
         ("mode", "owner", "safe"),
         [
             (0o755, (0, 0), True), (0o775, (0, 0), True), (0o777, (0, 0), False), (0o775, (0, 50), False),
-            (0o757, (0, 50), False), (0o1777, (0, 0), True), (0o1775, (0, 50), True),
+            (0o757, (0, 50), False), (0o1777, (0, 0), True), (0o1775, (0, 50), True), (0o755, (0, 50), True),
             (0o755, (NOBODY, 0), False), (0o700, (NOBODY, 0), False),
         ],
     )  # fmt: skip
@@ -182,8 +182,9 @@ class TestAWorkDirectory:
 
     @pytest.mark.needs("root")
     def test_the_highest_is_named_first(self, place: Path) -> None:
+        (place / "data/in/deep").mkdir()
         for part in ("data", "data/in"):
             os.chown(place / part, NOBODY, 0)
-        problem = unsafe_part(System(place), "/data/in")
+        problem = unsafe_part(System(place), "/data/in/deep")
         assert problem is not None
         assert problem.what.startswith("/data belongs to user")

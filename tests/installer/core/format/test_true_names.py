@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
-from installer.core.features import NAMES
 from installer.core.format import manifest_json
+from installer.core.format.features import NAMES
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry, Manifest
 from installer.core.format.member_names import (
     destination_fault,
@@ -200,6 +200,11 @@ def test_a_manifest_that_lies_about_a_name_is_refused(lie: str) -> None:
     with pytest.raises(TamperedError) as caught:
         manifest_json.parse(json.dumps(document, ensure_ascii=False).encode())
     assert why in caught.value.what
+
+
+def test_a_directory_belongs_to_a_tree_in_its_own_letters() -> None:
+    manifest = replace(build.plan().manifest, directories=(DirectoryEntry("Trees/web/cache", 0o755),))
+    assert refused(manifest) == "directory Trees/web/cache does not belong to any tree"
 
 
 @pytest.mark.parametrize(

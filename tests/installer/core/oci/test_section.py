@@ -21,6 +21,7 @@ from installer.core.oci import documents, layout
 from installer.core.trust.verifier import pinned_key_trust
 from installer.core.verify import VerifiedBundle, open_trusted, verify_payload
 from tests.rig import bundlebuild as build
+from tests.rig import independent
 from tests.rig.imagebuild import Built, digest, layer, packed, tar
 from tests.rig.imageplan import Section, good, section
 
@@ -42,7 +43,15 @@ def verify(
     clock = datetime.fromtimestamp(build.CREATED + 60, UTC)
     trust = pinned_key_trust(build.key()[1])
     trust._clock = lambda: clock
-    return verify_payload(open_trusted(chosen, trust), sink=sink, have=have)
+    error: TamperedError | None = None
+    try:
+        return verify_payload(open_trusted(chosen, trust), sink=sink, have=have)
+    except TamperedError as caught:
+        error = caught
+        raise
+    finally:
+        if isinstance(medium, bytes) and not have:
+            independent.compare(medium, error, build.key()[1], images=True)
 
 
 def refused(made: Section, sink: Sink = discard) -> TamperedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from installer.cli import defaults as host_defaults
 from installer.cli.app import app
 from installer.core.errors import UsageError
 from installer.shared.command_tree.defaults import Rules, apply_defaults
+from installer.shared.command_tree.tree import commands
 from installer.shared.terminal.invocation import command_of
 from tests.rig.bench import Bench, release
 
@@ -67,7 +69,7 @@ def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
 
 def test_all_mistakes_are_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        apply_defaults(command_of(app), b"wiat: 1\nyes: true\nkeep: many\n", RULES)
+        apply_defaults(command_of(app), b"wiat: 1\nroot: /x\nkeep: many\n", RULES)
     assert len(caught.value.problems) == 3
 
 
@@ -79,14 +81,22 @@ def test_all_mistakes_are_named_at_once() -> None:
 def test_what_a_person_decides_has_no_default(option: str) -> None:
     assert option not in host_defaults.ALLOWED
     with pytest.raises(UsageError, match=f"--{option} cannot have a default"):
-        apply_defaults(command_of(app), f"{option}: x\n".encode(), RULES)
+        apply_defaults(command_of(app), f'"{option}": x\n'.encode(), RULES)
 
 
 @pytest.mark.parametrize("option", ["role", "env", "change-id", "rollback-to", "target", "note", "sidecar"])
 def test_what_an_approval_says_has_no_default(option: str) -> None:
     rules = Rules("d.yaml", desk_defaults.ALLOWED)
     with pytest.raises(UsageError, match=f"--{option} cannot have a default"):
-        apply_defaults(command_of(desk), f"{option}: x\n".encode(), rules)
+        apply_defaults(command_of(desk), f'"{option}": x\n'.encode(), rules)
+
+
+@pytest.mark.parametrize(
+    ("program", "allowed"), [(app, host_defaults.ALLOWED), (desk, desk_defaults.ALLOWED)]
+)
+def test_every_option_of_the_list_exists(program: Any, allowed: tuple[str, ...]) -> None:
+    found = {name for each in commands(program) for option in each.options for name in option.names}
+    assert {f"--{name}" for name in allowed} <= found
 
 
 def test_the_help_shows_the_defaults_of_the_host(bench: Bench) -> None:

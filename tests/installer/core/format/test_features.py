@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from installer.core import features
 from installer.core.errors import NeedsNewerError, TamperedError, UntrustedError, WaybillError
-from installer.core.format import manifest_json
+from installer.core.format import features, manifest_json
 from installer.core.format.manifest import Manifest
 from installer.core.jsonio import dumps_lines
 from tests.rig import bundlebuild as build

@@ -1,0 +1,112 @@
+"""What a transaction reports of its steps for the structured log: kind, phase, label and end; no secrets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from installer.core.errors import IncompleteError, RolledBackError
+from installer.deploy.operation import PHASES
+from installer.host.context import Context
+from installer.transaction.journal import Journal
+from tests.rig.releases import STATE, Notes, ReleaseSpec, root
+from tests.rig.scripts import SCRIPT, scripted
+from tests.rig.steps import FORWARD, install_steps, stepped, unhealthy
+
+WORD = "kie8Xohb4aiw"
+TELLS = SCRIPT + f"echo token {WORD}; exit 4\n".encode()
+
+
+class Steps(Notes):
+    """Remembers what is reported for the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[dict[str, Any]] = []
+
+    def step(self, text: str, **fields: Any) -> None:
+        super().step(text, **fields)
+        self.steps.append(fields)
+
+
+def told(host: Context, release: ReleaseSpec) -> tuple[Steps, BaseException | None]:
+    """Installs a release where one word is secret; gives what was reported, and how it ended."""
+    steps = Steps()
+    within = replace(host, progress=steps)
+    within.secrets.add([WORD])
+    try:
+        install_steps(within, release)
+    except (RolledBackError, IncompleteError) as error:
+        return steps, error
+    return steps, None
+
+
+def of(steps: Steps, *names: str) -> list[dict[str, Any]]:
+    return [fields for fields in steps.steps if fields["step"] in names]
+
+
+def test_each_step_has_a_beginning_and_an_end(host: Context) -> None:
+    steps, _ = told(host, scripted("1.0.0", 1))
+    begun, done = of(steps, "do"), of(steps, "do done")
+    assert len(begun) == len(done) > 3
+    for first, last in zip(begun, done, strict=True):
+        assert {name: last[name] for name in ("transaction", "kind", "phase")} == {
+            name: first[name] for name in ("transaction", "kind", "phase")
+        }
+        assert last["phase"] in PHASES
+        assert isinstance(last["label"], str)
+        assert last["seconds"] >= 0
+    assert {fields["transaction"] for fields in steps.steps} == {"000001"}
+    assert ("script.apply", "activate") in [(each["kind"], each["phase"]) for each in done]
+    (health,) = of(steps, "health done")
+    assert health.pop("seconds") >= 0
+    assert health == {
+        **dict.fromkeys(("kind", "phase"), "health"),
+        "step": "health done",
+        "transaction": "000001",
+        "label": "health checks",
+    }
+
+
+def test_a_failed_step_has_reason_cause_and_output_without_secrets(host: Context) -> None:
+    steps, error = told(host, scripted("1.0.0", 1, TELLS))
+    (step,) = of(steps, "do failed")
+    assert (step["kind"], step["cause"], step["output"]) == ("script.apply", "script", ["token ***"])
+    assert "exit status 4" in step["reason"]
+    assert error is not None
+    assert WORD not in str(error)
+    assert WORD not in f"{steps.steps}{steps.lines}"
+    records = Journal.open(host.system, f"/{STATE}/txn/000001.done").records
+    (abort,) = [record for record in records if record.type == "ABORT"]
+    assert abort.fields["cause"] == "script"
+    assert WORD not in str([record.fields for record in records if record.type != "INTENT"])
+    # What is undone is reported alike.
+    assert len(of(steps, "undo")) == len(of(steps, "undo done")) > 0
+
+
+def test_failed_health_checks_are_reported_like_a_step(host: Context) -> None:
+    steps, error = told(host, unhealthy(scripted("1.0.0", 1)))
+    (step,) = of(steps, "health failed")
+    assert (step["kind"], step["phase"], step["cause"]) == ("health", "health", "health")
+    assert of(steps, "health done") == []
+    assert isinstance(error, RolledBackError)
+    assert error.cause == "health"
+
+
+def test_past_the_point_of_no_return_as_well(host: Context) -> None:
+    steps, error = told(host, stepped("1.0.0", 1, FORWARD, migrate=TELLS))
+    assert isinstance(error, IncompleteError)
+    assert error.cause == "script"
+    assert WORD not in str(error)
+    assert [each["kind"] for each in of(steps, "do failed")] == ["script.forward"]
+    assert (root(host) / "etc/f").exists()
+    committed = Journal.open(host.system, f"/{STATE}/txn/000001.done").records
+    assert WORD not in str([record.fields for record in committed if record.type == "COMMIT"])
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_steps_that_are_told_to_people_are_told_once(host: Context, fails: bool) -> None:
+    steps, _ = told(host, scripted("1.0.0", 1, TELLS if fails else SCRIPT))
+    assert len(steps.lines) == len(dict.fromkeys(steps.lines))
