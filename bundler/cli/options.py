@@ -14,7 +14,7 @@ import typer
 from bundler.cli.documents import SHAPES
 from installer.core.errors import UsageError
 from installer.shared.console import Console
-from installer.shared.terminal import interrupts
+from installer.shared.terminal import streams
 from installer.shared.terminal.text import safe
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def prompt(question: str) -> str:
         what = "a password is needed, but no terminal is available"
         raise UsageError(what, hint="set COSIGN_PASSWORD, or give --password-from SOURCE")
     # Escaped: the path of a key may have control characters.
-    with interrupts.on_a_new_line():
+    with streams.question():
         return getpass.getpass(safe(question))
 
 

@@ -204,14 +204,14 @@ def approve(
     elif not role or not env:
         raise UsageError("role and environment are missing", hint="give --role ROLE and --env NAME")
     elif form == "--prepare":
-        admission = _admitted(bundle, request, (root, release_key))
+        admission = _admitted(bundle, request, (root, release_key), [])
         _confirm(admission, [], yes=True)
         made = approval.prepare_approval(bundle, request, now, output, admission.verified.identity)
         lines = made.instructions(f"bundle approve {bundle} --attach SIG --public KEY.pub")
         console.result("\n".join(lines), made.as_json)
     else:
-        admission = _admitted(bundle, request, (root, release_key))
         signers = required_signers(key, gpg_key, password_from)
+        admission = _admitted(bundle, request, (root, release_key), signers)
         _confirm(admission, signers, yes=yes)
         identity = admission.verified.identity
         done = [
@@ -231,13 +231,19 @@ def _approved(done: Sequence[AddedStatement]) -> dict[str, Any]:
     }
 
 
-def _admitted(bundle: Path, request: ApprovalRequest, given: tuple[Path | None, Path | None]) -> Admission:
+def _admitted(
+    bundle: Path,
+    request: ApprovalRequest,
+    given: tuple[Path | None, Path | None],
+    signers: Sequence[Signer],
+) -> Admission:
     """Return the bundle, verified: an approval says that somebody has looked.
 
     Raises:
         UsageError: No root and no key is given.
-        WaybillError: A host would refuse the bundle.
+        WaybillError: A host would refuse the bundle, or not count an approval by these keys.
     """
+    from bundler.approvals.admission import check_environment, check_key, check_role
     from bundler.commands.approve import admit
     from bundler.commands.verify import load_trust
 
@@ -249,6 +255,12 @@ def _admitted(bundle: Path, request: ApprovalRequest, given: tuple[Path | None, 
             "public key of whoever has released it",
         )
     trust = load_trust(release_key, root)
+    # Before the bundle is read, which may take minutes.
+    check_role(request.role)
+    if root is not None:
+        check_environment(trust.root, request)
+        for signer in signers:
+            check_key(trust.root, request.role, signer.keyid, datetime.now(UTC))
     return admit(bundle, request, trust, console.progress(), has_root=root is not None)
 
 
@@ -256,16 +268,15 @@ def _confirm(admission: Admission, signers: Sequence[Signer], *, yes: bool) -> N
     """Show what is approved and by which key, and return once a person agrees.
 
     Raises:
-        UntrustedError: A key does not have the role.
         UsageError: There is nobody to ask.
         DeclinedError: The answer was not yes.
     """
-    from bundler.approvals.admission import check_key, owner_warnings
+    from bundler.approvals.admission import owner_warnings
 
-    root, request, now = admission.root, admission.request, datetime.now(UTC)
+    root, request = admission.root, admission.request
     keys, warnings = list[str](), list(admission.warnings)
     for signer in signers:
-        owner = check_key(root, request.role, signer.keyid, now) if root else ""
+        owner = root.keys[signer.keyid].owner if root else ""
         keys.append(f"{signer.keyid8}{f' of {owner}' if owner else ''}")
         warnings += owner_warnings(root, request, admission.verified, owner) if root else []
     console.show("verified", admission.text(keys), admission.as_json())

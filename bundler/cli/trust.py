@@ -36,11 +36,9 @@ RootFile = Annotated[Path, argument("ROOT", "The root.json")]
 Expires = Annotated[str, typer.Option(help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")]
 
 trust_app = typer.Typer(
-    cls=Group,
-    rich_markup_mode=None,
-    no_args_is_help=True,
+    cls=Group, rich_markup_mode=None, no_args_is_help=True,
     help="Manage root.json: the keys and policies that hosts trust.",
-)
+)  # fmt: skip
 
 
 def _now() -> datetime:

@@ -74,7 +74,7 @@ def admit(
         UsageError: The role or the environment is unknown.
         WaybillError: Whatever a host would refuse the bundle for.
     """
-    # Before gigabytes are read: a typing mistake is answered at once.
+    # Also for callers from Python, and before gigabytes are read.
     check_role(request.role)
     if has_root:
         check_environment(trust.root, request)

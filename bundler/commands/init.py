@@ -11,7 +11,7 @@ from pathlib import Path
 from bundler.commands.schema import bundle_schema
 from bundler.config import resources
 from installer.core.errors import UnfitInputError, UsageError
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 
 DEFAULT = "service"
 SCHEMA_FILE = "bundle.schema.json"

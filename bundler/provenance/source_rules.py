@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bundler.provenance.git import Checkout
 from bundler.provenance.tags import ReleaseName, checked_prefix, names_a_version
 from installer.core.errors import Problem, UsageError
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 
 REQUIREMENTS = ("source", "clean", "tag")
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -27,7 +27,7 @@ class SourceRules:
 
     Attributes:
         required: Of REQUIREMENTS.
-        tag_prefix: What stands before the version in the tags of this product.
+        tag_prefix: The text before the version in tags of this product.
         in_pipeline: Whether a CI system runs this.
         has_epoch: Whether SOURCE_DATE_EPOCH gives the time of the bundle.
     """

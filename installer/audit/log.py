@@ -32,6 +32,8 @@ from installer.state.state import cannot_read_error
 __all__ = ["LOG", "SEAL", "START", "Chain", "ChainHead"]
 
 HEAD = f"{STATE}/audit.head"
+HEAD_MODE = 0o644
+"""Every user may read how many records there are, and the hash to note elsewhere; never the records."""
 LOCK = f"{STATE}/audit.lock"
 DISTRUST = f"{STATE}/audit.distrust"
 """Holds the boot in which a sync of the log failed: what can be read then may not be on the disk."""
@@ -246,7 +248,7 @@ class AuditLog:
             remove_partial(self._system, HEAD)
 
     def _write_head(self) -> None:
-        replace_file(self._system, HEAD, f"{self.head.number} {self.head.hash}\n".encode())
+        replace_file(self._system, HEAD, f"{self.head.number} {self.head.hash}\n".encode(), HEAD_MODE)
         self._head = self.head
 
     def _make(self) -> None:

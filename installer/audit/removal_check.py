@@ -20,10 +20,9 @@ from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method_registry import methods
 from installer.host.context import Context
 from installer.planning.removal import recorded_inventory
+from installer.shared.terminal.listing import Row, listed
 
 PREDICATE = "urn:waybill:removal:v1"
-MOST = 10
-"""How many of the things that stay are listed for people; `--json` and the evidence list all."""
 _PLURALS = {"directory": "directories", "copy": "copies"}
 _RECOVER = "install recover"
 
@@ -61,19 +60,18 @@ class RemovalCheck:
         listed = {how: [row.as_json() for row in self.of(how)] for how in ("gone", "stays", "left")}
         return {"counts": self.counts, **listed}
 
-    def text(self) -> str:
-        """Return the result as text for people."""
+    def text(self, *, everything: bool = False) -> str:
+        """Return the result for people; of a long list only the first entries, unless `everything` is set."""
         lines = [f"{self.product} was removed; checked against its manifest and its record:"]
         counted = [
             f"{number} {_PLURALS.get(kind, kind + 's') if number > 1 else kind}"
             for kind, number in self.counts.items()
         ]
         lines.append(f"  removed {', '.join(counted) or 'nothing'}")
-        stays = self.of("stays")
-        lines += [f"  stays  {row.name}: {row.what}" for row in stays[:MOST]]
-        if len(stays) > MOST:
-            lines.append(f"  kept … and {len(stays) - MOST} more; the evidence lists all of them")
-        lines += [f"  LEFT   {row.name} {row.what}" for row in self.of("left")]
+        for how, head in (("stays", "  stays  "), ("left", "  LEFT   ")):
+            between = ": " if how == "stays" else " "
+            rows = [Row(row.name, f"{row.name}{between}{row.what}") for row in self.of(how)]
+            lines += [f"{head}{line}" for line in listed(rows, everything=everything)]
         if not self.of("left"):
             lines.append("  problems  none")
         return "\n".join(lines)

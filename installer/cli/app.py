@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from installer.cli.audit import audit, metrics, support
-from installer.cli.host import BY_HAND, completion, licenses, man, recover, selftest, setup, trust_app
+from installer.cli.host import BY_HAND, licenses, recover, selftest, setup, trust_app
 from installer.cli.options import (
     BundleName,
     Choice,
@@ -23,6 +23,7 @@ from installer.cli.options import (
     Verification,
     Wait,
     Where,
+    WhereListed,
     WorkDir,
     Yes,
     console,
@@ -75,8 +76,6 @@ app.command(epilog="Example: install support /media/usb/airgap-7.tar")(support)
 app.command(epilog=BY_HAND)(recover)
 app.command(epilog="Example: install setup --env production --recover-at-boot")(setup)
 app.command(epilog="Example: install licenses --sbom")(licenses)
-app.command(epilog="Example: install completion bash > /etc/bash_completion.d/waybill-install")(completion)
-app.command(epilog="Example: install man | man -l -")(man)
 app.command(hidden=True)(selftest)
 
 
@@ -112,7 +111,7 @@ def apply_(
             help="Stop after this time, and roll back what was begun; 0 for no limit.",
         ),
     ] = 0,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Verify a bundle, show the plan, install it and check its health; commit or roll back."""
     if verify_only:
@@ -135,7 +134,7 @@ def apply_(
         console.result(done.text(), done.as_json)
 
 
-def verify(bundle: BundleName, verification: Verification, where: Where) -> None:
+def verify(bundle: BundleName, verification: Verification, where: WhereListed) -> None:
     """Verify a bundle and exit. Needs neither root privileges nor disk space."""
     from installer.commands.verify import verify
 
@@ -163,7 +162,7 @@ def plan(
         bool,
         typer.Option("--exit-code", help="Exit with 3 if the plan would change something; 0 if nothing."),
     ] = False,
-    where: Where,
+    where: WhereListed,
 ) -> int:
     """Verify a bundle and show what installing it would change. Changes nothing."""
     from installer.commands.plan import plan
@@ -173,7 +172,7 @@ def plan(
     options = replace(choice.options(values, keep), retry_failed=retry_failed)
     source = verification.source(bundle, trust_root, fingerprint)
     planned = plan(session, source, options, work_dir=work_dir)
-    console.result(plan_text(planned), planned.as_json)
+    console.result(plan_text(planned, everything=where.all), planned.as_json)
     planned.require_ready()
     return DIFFERS if exit_code and not planned.nothing else 0
 
@@ -192,14 +191,14 @@ def status(
             "--check", help="Exit with 3 if a product has drifted, is INCOMPLETE or is interrupted half-way."
         ),
     ] = False,
-    where: Where,
+    where: WhereListed,
 ) -> int:
     """Show the installed release, who signed it, and any drift of the host."""
     from installer.commands.status import status
 
     found = status(where.session(), product)
     if found.products or not found.failures:
-        console.result(found.text(), found.as_json)
+        console.result(found.text(everything=where.all), found.as_json)
     for other in found.failures[1:]:
         console.alert(f"error: {other}")
     found.require_readable()
@@ -251,7 +250,7 @@ def rollback(
     ] = None,
     yes: Yes = False,
     wait: Wait = 0,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Roll back to a retained release, after verifying it again."""
     from installer.commands.rollback import rollback
@@ -271,7 +270,7 @@ def remove(
     on_drift: OnDrift = None,
     yes: Yes = False,
     wait: Wait = 0,
-    where: Where,
+    where: WhereListed,
 ) -> None:
     """Remove a product from this host, and check that nothing of it is left.
 
@@ -281,6 +280,36 @@ def remove(
 
     session = where.session(wait)
     done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
-    console.result(done.text(), done.as_json)
+    console.result(done.text(everything=where.all), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()
+
+
+PrintsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+NAMES = ("waybill-install", "./install")
+"""How people start the program. `install` alone is that of coreutils."""
+
+
+@app.command(epilog="Example: install completion bash > /etc/bash_completion.d/waybill-install")
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)],
+    *,
+    json: PrintsJson = False,
+) -> None:
+    """Print the completion script for a shell."""
+    from installer.shared.command_tree.printed import completion as made
+
+    console.json_output = json
+    text = made(shell, NAMES, app)
+    console.result(text, lambda: {"text": text}, asked_for=True)
+
+
+@app.command(epilog="Example: install man | man -l -")
+def man(*, json: PrintsJson = False) -> None:
+    """Print the manual page, waybill-install(1)."""
+    from installer import __version__
+    from installer.shared.command_tree.printed import manual
+
+    console.json_output = json
+    text = manual("waybill-install", __version__, app)
+    console.result(text, lambda: {"text": text}, asked_for=True)

@@ -204,36 +204,6 @@ def setup(
     console.result(done.text(), done.as_json)
 
 
-PrintsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-NAMES = ("waybill-install", "./install")
-"""How people start the program. `install` alone is that of coreutils."""
-
-
-def completion(
-    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)],
-    *,
-    json: PrintsJson = False,
-) -> None:
-    """Print the completion script for a shell."""
-    from installer.cli.app import app
-    from installer.shared.command_tree.printed import completion as made
-
-    console.json_output = json
-    text = made(shell, NAMES, app)
-    console.result(text, lambda: {"script": text}, asked_for=True)
-
-
-def man(*, json: PrintsJson = False) -> None:
-    """Print the manual page, waybill-install(1)."""
-    from installer import __version__
-    from installer.cli.app import app
-    from installer.shared.command_tree.printed import manual
-
-    console.json_output = json
-    text = manual("waybill-install", __version__, app)
-    console.result(text, lambda: {"page": text}, asked_for=True)
-
-
 def selftest() -> None:
     """Read every file of this executable and import every module."""
     from installer import __version__

@@ -129,12 +129,29 @@ class Where:
         from installer.state.host_identity import host_name
 
         # Known only now, after Typer has parsed the words.
-        console.json_output = self.json
+        console.json_output, console.everything = self.json, False
         console.tell(root=str(self.root))
         opened = session.Session.open(self.root, console, session.utc_now)
-        console.root = opened.system.root
-        console.tell(root=console.root, host=host_name(opened.system))
+        # As it was typed: a hint is to be typed on the same terminal.
+        console.root = "/" if opened.system.live else str(self.root)
+        console.tell(root=opened.system.root, host=host_name(opened.system))
         return replace(opened, wait=wait)
+
+
+@dataclass(frozen=True)
+class WhereListed(Where):
+    """Options of every command that may list thousands of files."""
+
+    all: Annotated[
+        bool,
+        typer.Option("--all", help="Show every file and every difference, however many there are."),
+    ] = False
+
+    def session(self, wait: float = 0.0) -> Session:
+        """Return the session of this run, and have the console print as asked."""
+        opened = super().session(wait)
+        console.everything = self.all
+        return opened
 
 
 @dataclass(frozen=True, slots=True)

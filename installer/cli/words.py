@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from installer.core.errors import UsageError
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 
 COMMANDS = (
     "apply", "verify", "plan", "status", "history", "rollback", "recover", "remove", "trust", "audit",

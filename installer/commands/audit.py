@@ -14,7 +14,7 @@ from typing import Any
 from installer.audit import log as audit_log
 from installer.audit import recorder, segments
 from installer.audit.examination import Examined, examine
-from installer.audit.log import HEAD, LOG, START, Chain
+from installer.audit.log import HEAD, LOG, START, Chain, read_head
 from installer.audit.record import Record, decode, encode
 from installer.commands.common.session import write_output
 from installer.core.digest import hash_pieces
@@ -222,9 +222,25 @@ def audit(
         if product in (None, record.fields.get("product")) and _at_least(record, since):
             lines.append(record.line)
 
+    noted = [_checked(anchor) for anchor in anchors]
     with host_readable():
-        found = examine(system, visit, [_checked(anchor) for anchor in anchors], begin)
+        try:
+            found = examine(system, visit, noted, begin)
+        except HostNotReadyError as error:
+            raise _with_head(system, error) from error
     return Audit(found, tuple(lines))
+
+
+def _with_head(system: System, error: HostNotReadyError) -> HostNotReadyError:
+    """Return an error that tells an ordinary user what is public of the log: its head."""
+    head = None
+    if not system.privileged and isinstance(error.__cause__, PermissionError):
+        with suppress(OSError, HostNotReadyError):
+            head = read_head(system)
+    if head is None:
+        return error
+    what = f"only root may read its {head.number} records; the last one has the hash {head.hash}"
+    return HostNotReadyError(what, where=error.where, hint=error.hint)
 
 
 def _checked(anchor: str) -> str:

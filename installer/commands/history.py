@@ -10,9 +10,11 @@ from typing import Any
 
 from installer.audit.evidence import DIRECTORY, Refusal, refusals
 from installer.commands.common.session import Session
+from installer.core.errors import HostNotReadyError
 from installer.core.timestamps import format_seconds
 from installer.host.context import Context
 from installer.state.evidence import Evidence
+from installer.state.public import AS_ROOT
 from installer.state.state import host_readable
 from installer.transaction import finalize
 
@@ -34,6 +36,10 @@ class Event:
         broken: What was missing and break-glass stood in for; empty where the policy was kept.
         evidence: Where the evidence of the verification is; empty where there is none.
         pruned: Whether it was removed since: only the newest are kept, and those of retained releases.
+        product: Its product.
+        environment: For which environment the bundle was verified; empty where that is not known.
+        signers: Whose signatures passed the verification.
+        approvals: Whose approvals passed it, with their roles.
     """
 
     transaction: str
@@ -47,10 +53,15 @@ class Event:
     broken: tuple[str, ...] = ()
     evidence: str = ""
     pruned: bool = False
+    product: str = ""
+    environment: str = ""
+    signers: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object, as documents have it."""
         return {
+            "product": self.product,
             "transaction": self.transaction,
             "verb": self.verb,
             "outcome": self.outcome,
@@ -62,16 +73,24 @@ class Event:
             "break_glass": list(self.broken),
             "evidence": self.evidence or None,
             "pruned": self.pruned,
+            "environment": self.environment or None,
+            "signed_by": list(self.signers),
+            "approved_by": list(self.approvals),
         }
 
     def text(self) -> str:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         why = f": {self.why}" if self.why else ""
+        if self.signers:
+            approved = f"; approved by {', '.join(self.approvals)}" if self.approvals else ""
+            where = f" for {self.environment}" if self.environment else ""
+            why += f"\n    verified{where}: signed by {', '.join(self.signers)}{approved}"
         why += f"\n    BREAK-GLASS used instead of: {'; '.join(self.broken)}" if self.broken else ""
+        named = f"{self.product} {self.version}".strip()
         gone = " (removed since: the newest are kept)" if self.pruned else ""
         why += f"\n    evidence: {self.evidence}{gone}" if self.evidence else ""
-        return f"{when}  {self.transaction}  {self.verb:<8}  {self.version:<12}  {self.outcome}{why}"
+        return f"{when}  {self.transaction}  {self.verb:<8}  {named:<20}  {self.outcome}{why}"
 
 
 def _comes_first(refusal: Refusal, event: Event, own: int, following: int) -> bool:
@@ -95,16 +114,22 @@ def _number(evidence: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
+HIDDEN = "what was refused, reasons of failures, and transactions before the last hundred"
+"""What an ordinary user is not shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryResult:
     """What was done to a product, and what was refused, each from the oldest to the newest."""
 
     events: tuple[Event, ...]
     refusals: tuple[Refusal, ...]
+    hidden: str = ""
 
     def text(self) -> str:
         """Return it for people, in the order in which it happened."""
-        return "\n".join(each.text() for each in self._merged()) or "nothing was ever installed here"
+        shown = "\n".join(each.text() for each in self._merged()) or "nothing was ever installed here"
+        return f"{shown}\nnot shown: {self.hidden}: {AS_ROOT}" if self.hidden else shown
 
     def _merged(self) -> Iterator[Event | Refusal]:
         """Return events and refusals in order: by their numbers, since a clock that was set lies.
@@ -127,6 +152,7 @@ class HistoryResult:
         return {
             "events": [event.as_json() for event in self.events],
             "refusals": [refusal.as_json() for refusal in self.refusals],
+            "hidden": self.hidden or None,
         }
 
 
@@ -140,7 +166,32 @@ def history(session: Session, product: str | None = None) -> HistoryResult:
     name = session.product(product) if product or session.products() else ""
     with host_readable():
         done = events(session.context(name)) if name else []
-        return HistoryResult(tuple(done), tuple(refusals(session.system, name)))
+        hidden = _hidden(session, name)
+        # Evidence is root's, too: it names files and reasons.
+        refused = () if hidden else tuple(refusals(session.system, name))
+        return HistoryResult(tuple(done), refused, hidden)
+
+
+def _hidden(session: Session, product: str) -> str:
+    """Return what this user may not see, in words; empty where nothing is hidden."""
+    path = session.context(product).layout.history if product else DIRECTORY
+    try:
+        if product:
+            next(session.system.chunks(path), b"")
+        else:
+            refusals(session.system)
+    except FileNotFoundError:
+        return ""
+    except (PermissionError, HostNotReadyError) as error:
+        denied = error if isinstance(error, PermissionError) else error.__cause__
+        if session.system.privileged or not isinstance(denied, PermissionError):
+            raise
+        return HIDDEN
+    return ""
+
+
+_DERIVED = ("evidence", "pruned", "product", "environment", "signers", "approvals", "broken")
+"""Fields of an event that are not in a row of the history as they are."""
 
 
 def events(context: Context) -> list[Event]:
@@ -155,10 +206,14 @@ def events(context: Context) -> list[Event]:
     there = {f"{DIRECTORY}/{name}" for name in context.system.names(DIRECTORY)}
     return [
         Event(
-            **{k: v for k, v in row.items() if k in names and k not in ("evidence", "pruned")},
+            **{k: v for k, v in row.items() if k in names and k not in _DERIVED},
             broken=evidence.break_glass,
             evidence=evidence.file.path if evidence.file else "",
             pruned=evidence.file is not None and evidence.file.path not in there,
+            product=context.layout.product,
+            environment=evidence.environment,
+            signers=evidence.signers,
+            approvals=tuple(f"{row['owner']} ({row['role']})" for row in evidence.approved_by),
         )
         for row, evidence in rows
     ]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from installer.audit.floor import with_floor
 from installer.commands.common.bundle_verifier import BundleInput, missing_environment, opened_bundle
 from installer.commands.common.session import Session
-from installer.commands.status import unfinished_state
+from installer.commands.common.unfinished import find_unfinished
+from installer.core.errors import HostNotReadyError, NotUndoneError
 from installer.core.verify import OpenedBundle
 from installer.host.context import Context
 from installer.planning.method_selection import blobs_apart
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import plan_apply
+from installer.planning.views.content_diff import edited_members
+from installer.planning.views.visible_release import visible_release
 from installer.staging.preview import previewed
 from installer.staging.work_dir import work_dir as checked_work_dir
 from installer.state.documents import release_brief
 from installer.state.evidence import Evidence
+from installer.state.release import Installed
 from installer.state.state import State, host_readable
 from installer.transaction.failed_release import FailedRelease, failed_before
 
@@ -43,19 +48,25 @@ def plan(
     with opened_bundle(session, source) as (verifier, opened):
         context = session.context(opened.bundle.manifest.product)
         with host_readable():
-            state, unfinished = unfinished_state(context)
-        state = with_floor(context.system, context.layout.product, state)
+            open_ = find_unfinished(context)
+        state = open_.state
+        try:
+            state = with_floor(context.system, context.layout.product, state)
+        except HostNotReadyError:
+            # Only root reads the audit log; the verification notes that it did not check for a downgrade.
+            if context.system.privileged:
+                raise
         # With the very state that the plan is made from, so that the planner needs no check of its own.
         verifier.check_again(opened, state)
         # A plan changes nothing, not even what recovery would: it says so and goes on.
-        verifier.trace.notes += [f"UNFINISHED {unfinished}"] if unfinished else []
+        verifier.trace.notes += [open_.note] if open_.note else []
         failure = failed_release(context, state, opened.bundle.identity, options)
         session.ui.tell(from_=release_brief(state.current))
         work, apart = blob_directory(context, opened, state, options, work_dir)
-        with previewed(opened, context.system, context.layout, context.progress, work=work, apart=apart) as (
-            verified,
-            staged,
-        ):
+        also = edited_members(context.system, opened.bundle.manifest, _installed(context, state))
+        with previewed(
+            opened, context.system, context.layout, context.progress, work=work, apart=apart, also=also
+        ) as (verified, staged):
             evidence = Evidence.of(verified, verifier.decide(opened))
             made = plan_apply(
                 context, state, staged, options, evidence=evidence, notes=tuple(verifier.trace.notes)
@@ -77,6 +88,15 @@ def failed_release(context: Context, state: State, identity: str, options: Optio
         return None
     with host_readable():
         return failed_before(context, identity)
+
+
+def _installed(context: Context, state: State) -> tuple[Installed, ...]:
+    if state.current is None:
+        return ()
+    # The planner says what is to be done about a record that is damaged.
+    with suppress(NotUndoneError):
+        return visible_release(context, state.current).release.installed
+    return ()
 
 
 def blob_directory(

@@ -11,7 +11,7 @@ from pathlib import Path
 from installer.commands.common.attempt import attempt
 from installer.commands.common.plan_execution import TransactionResult, ask_and_execute
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, RefusedError, TamperedError
+from installer.core.errors import HostNotReadyError, RefusedError, TamperedError, UsageError
 from installer.core.readmission import check_return
 from installer.core.remedies import remedy
 from installer.core.trust.approval import group_files
@@ -24,6 +24,7 @@ from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import Planner
 from installer.shared.redaction import LIMIT
 from installer.state.host_identity import host_name, recorded_environment
+from installer.state.recorded_values import changes, digests_bytes, read_recorded
 from installer.state.release import open_release
 from installer.state.retained import DAMAGED, verify_retained
 from installer.state.state import Entry, State, next_transaction
@@ -199,6 +200,7 @@ def plan_rollback(
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
             wanted.items[index] = replace(item, source=to)
+    _compare_values(context, state, entry, wanted)
     # A later rollback must check the keys as of the first verification, not of this one.
     evidence = entry.evidence.with_time(entry.verified)
     notes = []
@@ -208,12 +210,30 @@ def plan_rollback(
     return Planner(context, state, options, number, notes=notes).plan("rollback", fresh, release, wanted, [])
 
 
+def _compare_values(context: Context, state: State, entry: Entry, wanted: Desired) -> None:
+    """Note which values of the site the rollback changes, and keep the record of those that come back."""
+    system, layout = context.system, context.layout
+    then = read_recorded(system, layout, entry.record)
+    now = read_recorded(system, layout, state.current.record) if state.current else {}
+    if then is not None:
+        wanted.values = digests_bytes(then)
+    if now is not None and then is not None:
+        wanted.value_changes = changes(now, then)
+    # Without a template there are no values, and nothing to be told.
+    wanted.values_unknown = bool(wanted.rendered) and (now is None or then is None)
+
+
 def _find(context: Context, state: State, version: str | None) -> Entry:
     retained = "retained releases: " + (", ".join(entry.version for entry in state.retained) or "none")
     product = context.layout.product
     if version is None:
         if state.previous is None:
             raise RefusedError(f"{product} has no previous release on this host", hint=retained)
+        # A second rollback would bring back the very release that the first one left.
+        if state.current is not None and state.previous.sequence > state.current.sequence:
+            what = f"the release that ran before, {state.previous.version}, is newer than the installed one"
+            hint = f"run: install rollback VERSION; {retained}"
+            raise UsageError(f"{product} {state.current.version}: {what}", hint=hint)
         return state.previous
     entry = state.find(version)
     if entry is None:

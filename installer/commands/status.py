@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from installer.commands.common.session import Session
+from installer.commands.common.unfinished import Found, find_unfinished
 from installer.core.errors import NotUndoneError, Problem, WaybillError
 from installer.core.format.manifest import Source
 from installer.host.context import Context
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
+from installer.planning.views.content_diff import diff_lines, drift_diffs
+from installer.planning.views.drift_lines import drifted_rows, problem_rows
+from installer.planning.views.visible_release import HIDDEN, visible_drift, visible_release
+from installer.shared.redaction import Diff
 from installer.shared.run_record import problem_row
+from installer.shared.terminal.listing import listed
 from installer.state.documents import release_document
 from installer.state.host_identity import recorded_environment
-from installer.state.release import Release, open_release
+from installer.state.public import AS_ROOT
+from installer.state.release import Release
 from installer.state.standing import Fallen, fallen
 from installer.state.state import Entry, State, host_readable
 from installer.state.trust_store import load_trust, trusted_bytes
 from installer.transaction import leftovers
+from installer.transaction.activity import Activity
 from installer.transaction.failed_release import FailedRelease, last_failed
-from installer.transaction.finalize import committed_state
-from installer.transaction.journal import Journal
-from installer.transaction.state_repair import read_state, refuse_before_reboot, refuse_truncated
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,9 @@ class Status:
         leftover: What should have been cleared and could not be.
         fallen: Retained releases that the root of the host does not admit any more.
         distrust: Why the root of the host cannot be used; empty where it can, or where none is set up.
+        activity: The command that is at work on it; None where none is seen.
+        differences: How edited files differ from the installed release.
+        hidden: What this user may not see, in words; empty for nothing.
         failed: The release whose installation was the last thing that was done here, and failed.
     """
 
@@ -57,7 +65,15 @@ class Status:
     leftover: tuple[Problem, ...] = ()
     fallen: tuple[Fallen, ...] = ()
     distrust: str = ""
+    activity: Activity | None = None
+    differences: tuple[Diff, ...] = ()
+    hidden: str = ""
     failed: FailedRelease | None = None
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a command is changing the host, so that differences mean nothing."""
+        return self.activity is not None and bool(self.activity.transaction)
 
     @property
     def differs(self) -> bool:
@@ -75,6 +91,9 @@ class Status:
             "drift": [problem_row(problem) for problem in self.drift],
             "edited": [asdict(each) for each in self.edited],
             "unfinished": self.unfinished or None,
+            "in_progress": self.activity.as_json() if self.activity else None,
+            "hidden": self.hidden or None,
+            "differences": [asdict(each) for each in self.differences],
             "leftover": [problem_row(problem) for problem in self.leftover],
             "not_admitted": [asdict(each) for each in self.fallen],
             "distrust": self.distrust or None,
@@ -88,8 +107,8 @@ class Status:
         """What was missing and break-glass stood in for; empty where the policy was kept."""
         return self.current.evidence.break_glass if self.current else ()
 
-    def text(self) -> str:
-        """Return it for people."""
+    def text(self, *, everything: bool = False) -> str:
+        """Return it for people; of a long list only the first entries, unless `everything` is to be shown."""
         lines = []
         if self.current is None:
             lines.append(f"{self.product}: nothing is installed")
@@ -116,18 +135,31 @@ class Status:
         if self.failed:
             lines.append(f"  FAILED     {self.failed.version} on {self.failed.date()}: {self.failed.why}")
             lines.append("             it was rolled back, and is not applied again without --retry-failed")
-        lines += [f"  edited     {each.text()}" for each in self.edited]
+        edited = drifted_rows(self.edited)
+        lines += [f"  edited     {line}" for line in listed(edited, everything=everything)]
+        if self.activity:
+            lines.append(f"  in progress: {self.activity.text()}")
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")
-        if self.drift:
-            lines.append(f"  DRIFT      {len(self.drift)} difference{'s' if len(self.drift) > 1 else ''}:")
-            lines += [f"    {problem.where} {problem.what}" for problem in self.drift]
-        elif self.current is not None and not self.unfinished:
-            besides = ", except for the edited files above" if self.edited else ""
-            lines.append(f"  drift      none{besides}")
+        lines += self._drift(everything)
+        lines += [f"  not shown  {self.hidden}: {AS_ROOT}"] if self.hidden else []
         for problem in self.leftover:
             lines += [f"  NOT CLEARED {problem.where}: {problem.what}", f"    hint: {problem.hint}"]
         return "\n".join(lines)
+
+    def _drift(self, everything: bool) -> Iterator[str]:
+        if self.is_changing:
+            yield "  drift      not looked at while the host is being changed"
+        elif self.drift:
+            yield f"  DRIFT      {len(self.drift)} difference{'s' if len(self.drift) > 1 else ''}:"
+            yield from (f"    {line}" for line in listed(problem_rows(self.drift), everything=everything))
+        elif self.current is not None and not self.unfinished:
+            besides = ", except for the edited files above" if self.edited else ""
+            yield f"  drift      none{besides}"
+        shown = list(diff_lines(self.differences, everything=everything))
+        if shown:
+            yield "  differences (- on this host, + in the release):"
+            yield from (f"    {line}" if line else "" for line in shown[1:])
 
     def _kept(self, entry: Entry) -> str:
         past = State(self.current, self.kept).past(entry)
@@ -152,9 +184,10 @@ class StatusResult:
     products: tuple[Status, ...]
     failures: tuple[WaybillError, ...]
 
-    def text(self) -> str:
+    def text(self, *, everything: bool = False) -> str:
         """Return it for people."""
-        return "\n\n".join(each.text() for each in self.products) or "nothing is installed here"
+        shown = [each.text(everything=everything) for each in self.products]
+        return "\n\n".join(shown) or "nothing is installed here"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -190,9 +223,6 @@ def status(session: Session, product: str | None = None) -> StatusResult:
     return StatusResult(tuple(found), tuple(failures))
 
 
-_SAYS = "run `install recover`"
-
-
 def product_status(context: Context) -> Status:
     """Look at one product. Needs no lock and changes nothing, not even what recovery would.
 
@@ -205,41 +235,70 @@ def product_status(context: Context) -> Status:
 
 
 def _status(context: Context) -> Status:
-    state, unfinished = unfinished_state(context)
-    found: list[Problem] = []
-    edited: list[Drifted] = []
-    source: dict[str, Any] = {}
-    if state.current is None and not unfinished:
-        found = _link(context, "")
-    elif state.current is not None:
-        try:
-            # A record that cannot be read is drift of the worst kind, and no reason to show nothing.
-            release = open_release(context.system, context.layout, state.current)
-        except NotUndoneError as error:
-            found.append(Problem(error.where, error.what, error.hint))
-        else:
-            found, edited = drift(context.system, release.installed)
-            # Between switch and commit the link names the new release: that is not drift.
-            found += _link(context, f"releases/{state.current.name}") if not unfinished else []
-            found += _methods(context, state.current, release)
-            origin = release.manifest.source
-            source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
+    open_ = find_unfinished(context)
+    state = open_.state
     fell, distrust = _standing(context, state)
+    seen = _Looked() if open_.is_changing else _look(context, open_)
     return Status(
         context.layout.product,
         state.current,
         state.retained,
         state.highest,
-        tuple(found),
-        unfinished,
-        source,
-        tuple(edited),
+        tuple(seen.drift),
+        open_.unfinished,
+        seen.source,
+        tuple(seen.edited),
         # A transaction that is open clears later.
-        () if unfinished else tuple(leftovers.look(context, state)),
+        ()
+        if open_.unfinished or open_.is_changing or open_.partial
+        else tuple(leftovers.look(context, state)),
         fell,
         distrust,
+        open_.activity,
+        seen.differences,
+        seen.hidden,
         last_failed(context),
     )
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What a look at the files and methods of the running release has found."""
+
+    drift: list[Problem] = field(default_factory=list)
+    edited: list[Drifted] = field(default_factory=list)
+    source: dict[str, Any] = field(default_factory=dict)
+    differences: tuple[Diff, ...] = ()
+    hidden: str = ""
+
+
+def _look(context: Context, open_: Found) -> _Looked:
+    state, seen = open_.state, _Looked()
+    if state.current is None:
+        seen.drift = [] if open_.unfinished else _link(context, "")
+        return seen
+    try:
+        # A record that cannot be read is drift of the worst kind, and no reason to show nothing.
+        visible = visible_release(context, state.current)
+    except NotUndoneError as error:
+        seen.drift = [Problem(error.where, error.what, error.hint)]
+        return seen
+    release, origin = visible.release, visible.release.manifest.source
+    seen.source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
+    if visible.partial:
+        # An open transaction changes the host: what looks like drift then may be its work.
+        if not open_.unfinished:
+            seen.drift, unread = visible_drift(context.system, release.installed)
+            seen.drift += _link(context, f"releases/{state.current.name}")
+            files = f"; {unread} files that this user may not read" if unread else ""
+            seen.hidden = f"{HIDDEN}{files}"
+        return seen
+    seen.drift, seen.edited = drift(context.system, release.installed)
+    seen.differences = drift_diffs(context, release.installed, seen.drift, seen.edited)
+    # Between switch and commit the link names the new release: that is not drift.
+    seen.drift += _link(context, f"releases/{state.current.name}") if not open_.unfinished else []
+    seen.drift += _methods(context, state.current, release)
+    return seen
 
 
 def _standing(context: Context, state: State) -> tuple[tuple[Fallen, ...], str]:
@@ -268,51 +327,3 @@ def _methods(context: Context, current: Entry, release: Release) -> list[Problem
     steps = method_steps(None, release, Selection(frozenset(current.methods), {}))
     # Two steps of one method look at the same files of the release.
     return list(dict.fromkeys(problem for step in steps for problem in step.drift(context)))
-
-
-def unfinished_state(context: Context) -> tuple[State, str]:
-    """Return the state, and what recovery has to do or would refuse, in words; empty where nothing.
-
-    A committed transaction whose cleanup was interrupted counts as done.
-
-    Raises:
-        NotUndoneError: The state is damaged, missing, or behind the journal.
-        HostNotReadyError: This user may not read it.
-        OSError: It cannot be looked at.
-    """
-    state, unfinished = read_state(context), ""
-    # Backups are listed before the journals are read: each has its record before it is made.
-    there = set(context.system.names(context.layout.transactions))
-    for number in sorted(name.partition(".")[0] for name in there if name.partition(".")[0].isdecimal()):
-        within = replace(context, transaction=number)
-        if f"{number}.log" in there:
-            state, words = _open(within, state)
-            unfinished = unfinished or words
-        elif f"{number}.backup" in there and f"{number}.done" not in there:
-            unfinished = unfinished or f"transaction {number}: its journal is missing; {_SAYS}"
-    return state, unfinished
-
-
-def _open(context: Context, state: State) -> tuple[State, str]:
-    """Look at an open journal: of a transaction that is running, or was interrupted."""
-    system, number = context.system, context.transaction
-    backups = system.names(context.layout.backup(number))
-    try:
-        journal = Journal.open(system, context.layout.journal(number))
-        refuse_truncated(context, journal, backups)
-        if not journal.has("BEGIN"):
-            return state, ""
-        begin = journal.records[0].fields
-        if journal.has("COMMIT"):
-            state = committed_state(context, journal)
-        refuse_before_reboot(context, journal)
-    except FileNotFoundError:  # it ended meanwhile
-        return state, ""
-    except NotUndoneError as error:
-        return state, f"transaction {number}: {error.what}; {_SAYS}"
-    if journal.has("COMMIT") or journal.has("ROLLED-BACK"):
-        return state, ""
-    what = f"{begin['verb']} to {begin['new']['version']}" if begin["new"] else begin["verb"]
-    return state, (
-        f"transaction {number} ({what}) is running, or was interrupted (if interrupted, run: install recover)"
-    )

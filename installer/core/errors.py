@@ -36,6 +36,7 @@ different errors with different remedies. Each class has a `code` of its own, wh
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -285,6 +286,14 @@ class StoppedError(WaybillError):
     code, exit_code = "interrupted", 130
 
 
+LIMITS_OF_THE_SYSTEM = {
+    errno.EMFILE: "this process may not open more files: raise the limit (ulimit -n 1024), then try again",
+    errno.ENFILE: "this host has too many open files: close programs, or raise fs.file-max (sysctl)",
+    errno.ENOMEM: "this host has too little free memory: stop other programs, then try again",
+}
+"""What to do about failures for which the place does not matter, by their numbers."""
+
+
 @contextmanager
 def os_errors_as(
     kind: type[WaybillError],
@@ -308,4 +317,6 @@ def os_errors_as(
     except OSError as error:
         path = str(where or error.filename or default)
         remedy = hint if isinstance(hint, str) else hint(error)
+        # Whatever was being done: it failed for want of descriptors or memory, not of space or rights.
+        remedy = LIMITS_OF_THE_SYSTEM.get(error.errno or 0, remedy)
         raise kind(f"{what}: {error.strerror}", where=path, hint=remedy) from error

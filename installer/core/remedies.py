@@ -9,9 +9,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
-from installer.core.errors import HostNotReadyError, WaybillError
+from installer.core.errors import LIMITS_OF_THE_SYSTEM, HostNotReadyError, WaybillError
 
 _COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
+_RUN = re.compile(
+    r"(?P<run>\b(?:run|again): |\()"
+    r"(?P<command>install (?![^\n;:]*--root)[a-z]+(?: (?:[A-Z]+\b|--[a-z-]+|[a-z0-9-]+\b))*)"
+)
+"""The other way in which messages name a command, at the end of a sentence: `run: install recover`."""
 # Not within a longer path, which is that of this machine already.
 _PLACE = re.compile(r"(?<![\w./-])/(?:etc|var/lib)/waybill\b")
 NOT_OURS = "run as root, or use --root DIR with a directory of your own"
@@ -37,9 +42,7 @@ _BY_NUMBER = {
         "two directories of Waybill are on different file systems: /var/lib/waybill/PRODUCT has to be on one "
         "file system as a whole"
     ),
-    errno.EMFILE: "this process may not open more files: raise the limit (ulimit -n 1024), then try again",
-    errno.ENFILE: "this host has too many open files: close programs, or raise fs.file-max (sysctl)",
-    errno.ENOMEM: "this host has too little free memory: stop other programs, then try again",
+    **LIMITS_OF_THE_SYSTEM,
     errno.ENOLCK: (
         "the file system cannot lock files: on NFS, start the lock service (rpc.statd) or mount with "
         f"local_lock=all; else {_LOCAL}"
@@ -106,5 +109,14 @@ def rename_hints(error: WaybillError, renamed: Callable[[str], str]) -> None:
 def below(hint: str, root: str) -> str:
     """Return one hint for a host below a root directory."""
     placed = _PLACE.sub(lambda found: root + found[0], hint)
+    return commands_below(placed, root)
+
+
+def commands_below(text: str, root: str) -> str:
+    """Return text whose commands are for a host below a root directory; `/` changes nothing."""
+    if root == "/":
+        return text
     # To be copied into a shell, whatever the directory is called.
-    return _COMMAND.sub(lambda found: f"`install {found[1]} --root {shlex.quote(root)}`", placed)
+    quoted = shlex.quote(root)
+    text = _COMMAND.sub(lambda found: f"`install {found[1]} --root {quoted}`", text)
+    return _RUN.sub(lambda found: f"{found[0]} --root {quoted}", text)

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from installer.core.limits import CHUNK
 from installer.host import kernel
 from installer.host.http_probe import Answer
-from installer.host.safe_path import HeldDirs, ParentDir, open_parent
+from installer.host.safe_path import HeldDirs, ParentDir, naming, open_parent
 from installer.shared import process
 from installer.shared.terminal import interrupts
 
@@ -144,7 +144,7 @@ class Host:
             OSError: It cannot be examined; if a parent is missing, the result is `absent`.
         """
         try:
-            with self.open_parent(path) as at:
+            with naming(path), self.open_parent(path) as at:
                 return self._observe(at, digest)
         except (FileNotFoundError, NotADirectoryError):
             # What is below a file does not exist either.
@@ -219,7 +219,7 @@ class Host:
         Raises:
             OSError: It cannot be read.
         """
-        with self.open_parent(path, follow=follow) as at:
+        with naming(path), self.open_parent(path, follow=follow) as at:
             fd = os.open(at.name, READ, dir_fd=at.fd)
         return _chunks(fd, start, path)
 
@@ -230,7 +230,7 @@ class Host:
             OSError: It cannot be listed.
         """
         try:
-            with self.open_directory(path) as at, opened(at, LIST) as fd:
+            with naming(path), self.open_directory(path) as at, opened(at, LIST) as fd:
                 return sorted(os.listdir(fd))  # noqa: PTH208
         except FileNotFoundError:
             return []

@@ -50,6 +50,8 @@ class Layout:
     """Holds files not installed by Waybill that were replaced on request or moved out of the way."""
     state_file = _Below("state.json")
     """What runs and what is retained."""
+    public = _Below("public.json")
+    """What every user may read of state and history."""
     history = _Below("history.jsonl")
     """One line per transaction."""
     audit_mark = _Below("audit.mark")

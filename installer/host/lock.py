@@ -82,6 +82,25 @@ class Lock:
         self._fds = ()
 
 
+def lock_holders(root: str, paths: Sequence[str]) -> list[Holder]:
+    """Return the processes that hold a lock on one of these files or directories; nothing is locked.
+
+    Args:
+        root: The directory that represents `/`.
+        paths: Host paths; one that does not exist, or that this user may not open, has no holder to see.
+    """
+    found = dict[int, Holder]()
+    for path in paths:
+        with suppress(OSError), open_parent(root, path) as at:
+            # For reading only, and without flock(2): to look must not make another command busy.
+            fd = os.open(at.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at.fd)
+            try:
+                found |= {each.pid: each for each in holders(fd)}
+            finally:
+                os.close(fd)
+    return list(found.values())
+
+
 def _open(root: str, path: str, private: str) -> list[int]:
     """Open what is locked: the file, and with `private` that directory and the one that holds both."""
     fds: list[int] = []

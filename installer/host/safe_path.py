@@ -87,6 +87,21 @@ def _name(error: OSError, at: ParentDir, path: str) -> None:
         error.filename = path
 
 
+@contextmanager
+def naming(*arguments: object) -> Iterator[None]:
+    """Let an error inside name the path that the first argument is, unless it names a whole path itself.
+
+    A failure of a system call by a descriptor names nothing; "Operation not permitted" alone helps nobody.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = isinstance(error.filename, str) and error.filename.startswith("/")
+        if not named and arguments and isinstance(arguments[0], str):
+            error.filename = arguments[0]
+        raise
+
+
 def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | list[str]:
     """Walk to the end, or to the first link; then return the components to walk instead."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -18,8 +18,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from installer.host import syscalls
 from installer.host.host import LIST, READ, Host, Seen, Space, opened
 from installer.host.http_probe import Answer
-from installer.host.lock import Lock
-from installer.host.safe_path import ParentDir, open_parent
+from installer.host.kernel import Holder
+from installer.host.lock import Lock, lock_holders
+from installer.host.safe_path import ParentDir, naming, open_parent
 from installer.shared import process
 from installer.shared.process import Completed
 from installer.shared.terminal import interrupts
@@ -44,7 +45,8 @@ class SyncError(OSError):
 def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
     def wrapper(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         # The name and arguments are what a test counts and recognises an effect by.
-        result: T = self.around(method.__name__.strip("_"), args, lambda: method(self, *args, **kwargs))
+        with naming(*args[:1]):
+            result: T = self.around(method.__name__.strip("_"), args, lambda: method(self, *args, **kwargs))
         return result
 
     functools.update_wrapper(wrapper, method)
@@ -268,7 +270,11 @@ class System(Host):
             self._leading_elsewhere(old, new),
         ):
             # Both directories are open: nobody can redirect the rename by a link in the path.
-            os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+            try:
+                os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+            except PermissionError as error:
+                error.filename = target  # the old name is mostly that of a temporary file of ours
+                raise
 
     @_effect
     def link(self, source: str, target: str) -> None:
@@ -388,3 +394,7 @@ class System(Host):
     def lock(self, path: str, wait: float = 0.0, *, private: str = "") -> Lock:
         """Take the lock `path`; see `Lock.take`."""
         return Lock.take(self.root, path, wait, private=private)
+
+    def lock_holders(self, paths: Sequence[str]) -> list[Holder]:
+        """Return who holds one of some locks; see `lock.lock_holders`."""
+        return lock_holders(self.root, paths)

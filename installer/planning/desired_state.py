@@ -18,6 +18,7 @@ from installer.host.system import System
 from installer.shared.secrecy.site import site_secrets
 from installer.shared.values import BuiltIns, Layer, resolve
 from installer.staging.staged import Staged
+from installer.state.recorded_values import ValueChange, recorded
 from installer.state.release import Installed
 
 
@@ -30,6 +31,10 @@ class Desired:
         rendered: Bytes of rendered templates by their destination.
         problems: Why it cannot be had here.
         health: Probes, their targets rendered.
+        values: The file that records which values the templates were rendered with; empty where there is
+            none.
+        value_changes: Which values a rollback changes.
+        values_unknown: Whether an earlier version of the installer did not record the values.
         secrets: Values of the site that are secret.
         notes: What the operator should know of the values.
     """
@@ -38,6 +43,9 @@ class Desired:
     rendered: dict[str, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     health: tuple[HealthCheck, ...] = ()
+    values: bytes = b""
+    value_changes: tuple[ValueChange, ...] = ()
+    values_unknown: bool = False
     secrets: set[str] = field(default_factory=set, repr=False)
     notes: list[str] = field(default_factory=list)
 
@@ -83,6 +91,7 @@ def desired(
     )
     result.health = manifest.health if values is None else _probes(manifest, values, result)
     if values is not None:
+        result.values = recorded(values) if values else b""
         _render(system, staged, files, values, result)
     numbers = {to: number for number, to in enumerate(result.rendered, 1)}
     for to, entry in files:
@@ -125,7 +134,8 @@ def _values(
     except FileNotFoundError:
         pass
     except OSError as error:
-        result.problems.append(Problem(layout.site_values, f"cannot read: {error.strerror}"))
+        hint = "run as root" if isinstance(error, PermissionError) else ""
+        result.problems.append(Problem(layout.site_values, f"cannot read: {error.strerror}", hint))
     schema = member(manifest.values_schema) if manifest.values_schema else None
     # Before they are checked: what is said of a wrong value quotes it.
     result.secrets, result.notes = site_secrets([*layers, *site], schema)

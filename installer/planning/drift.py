@@ -130,19 +130,42 @@ def entry_of(item: Installed, poor: str = "") -> Json:
     return {**common, "sha256": item.sha256, "source": item.source}
 
 
-def difference(seen: Seen, item: Installed) -> str:
-    """Return in words how what is on the host differs from an item."""
+def difference(seen: Seen, item: Installed, poor: str = "") -> str:
+    """Return in words how what is on the host differs from an item.
+
+    Args:
+        seen: What is there.
+        item: What should be there.
+        poor: Type of its file system if that keeps no modes and owners: then they are not compared.
+    """
     if seen.kind == "absent":
         return "is missing"
     if seen.kind != item.kind:
         return f"is a {seen.kind}, not a {item.kind}"
     if seen.kind == "link":
         return f"points to {seen.target}, not to {item.target}"
-    if seen.kind == "file" and seen.sha256 != item.sha256:
-        return "has different content"
-    if seen.mode != item.mode:
-        return f"has mode {seen.mode:04o}, not {item.mode:04o}"
-    return f"belongs to {seen.uid}:{seen.gid}, not to {item.uid}:{item.gid}"
+    found = ["has different content"] if seen.kind == "file" and seen.sha256 != item.sha256 else []
+    if found and poor:
+        return found[0]
+    found += [f"has mode {seen.mode:04o}, not {item.mode:04o}"] if seen.mode != item.mode else []
+    owner = tuple(old if new == -1 else new for old, new in ((seen.uid, item.uid), (seen.gid, item.gid)))
+    if (seen.uid, seen.gid) != owner:
+        found.append(f"belongs to {seen.uid}:{seen.gid}, not to {owner[0]}:{owner[1]}")
+    return " and ".join(found)
+
+
+def same_content(seen: Seen, item: Installed) -> bool:
+    """Return whether a file has the content of an item, so that only its mode or owner differs."""
+    return seen.kind == item.kind == "file" and seen.sha256 == item.sha256
+
+
+def set_back(seen: Seen, item: Installed) -> str:
+    """Return the commands that give a file or directory the owner and mode of an item."""
+    owner = tuple(old if new == -1 else new for old, new in ((seen.uid, item.uid), (seen.gid, item.gid)))
+    # The owner first: chown(2) clears bits of the mode.
+    commands = [f"chown {owner[0]}:{owner[1]} {item.path}"] if (seen.uid, seen.gid) != owner else []
+    commands += [f"chmod {item.mode:04o} {item.path}"] if commands or seen.mode != item.mode else []
+    return " && ".join(commands)
 
 
 def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem], list[Drifted]]:
@@ -158,15 +181,15 @@ def drift(system: System, installed: Iterable[Installed]) -> tuple[list[Problem]
         for item in installed:
             try:
                 seen = system.observe(item.path)
-                entry = entry_of(item, file_systems.poor(parent(item.path)))
+                poor = file_systems.poor(parent(item.path))
             # One path that cannot be read must not hide the drift of the others.
             except OSError as error:
                 found.append(Problem(item.path, f"cannot be read: {error.strerror}"))
                 continue
             # Directories that only hold others, and copies next to kept files, may change freely.
-            if not item.origin or item.policy == "beside" or matches(seen, entry):
+            if not item.origin or item.policy == "beside" or matches(seen, entry_of(item, poor)):
                 continue
-            what = difference(seen, item)
+            what = difference(seen, item, poor)
             if item.policy == "kept" and seen.kind != "absent":
                 there = system.observe(item.path + NEW_SUFFIX, digest=False).kind == "file"
                 other = item.path + NEW_SUFFIX if there else ""

@@ -23,6 +23,8 @@ from installer.planning.drift import (
     Treatment,
     difference,
     entry_of,
+    same_content,
+    set_back,
 )
 from installer.state.release import Installed
 
@@ -202,7 +204,8 @@ class _Comparison:
         elif before and matches(seen, self._entry(before)):
             self._change("replace", item, entry)
         else:
-            self._apply_treatment(item, before, seen, difference(seen, before) if before else _FOREIGN)
+            what = difference(seen, before, self._poor(item.path)) if before else _FOREIGN
+            self._apply_treatment(item, before, seen, what)
 
     def _place_on_directory(self, item: Installed, before: Installed | None, seen: Seen) -> None:
         """Plan for a directory that exists: one that was there before the product is the operator's."""
@@ -250,7 +253,7 @@ class _Comparison:
         else:
             self.result.drifted.append(Drifted(path, what, "refuse", "", item.origin))
             said = f"was changed on this host ({what})" if before else _FOREIGN
-            self._refuse(path, said, self._remedies(item, before))
+            self._refuse(path, said, self._remedies(item, before, seen))
 
     def _treatment(self, item: Installed, before: Installed | None) -> Treatment:
         if said := self._policy.of(item.path):
@@ -267,9 +270,12 @@ class _Comparison:
     def _is_configuration(self, item: Installed) -> bool:
         return item.kind == "file" and (item.path in self._rendered or item.path.startswith("/etc/"))
 
-    def _remedies(self, item: Installed, before: Installed | None) -> str:
+    def _remedies(self, item: Installed, before: Installed | None, seen: Seen) -> str:
         first = "move it away"
-        if item.path in self._rendered and before:
+        if same_content(seen, as_was := before or item):
+            # Nobody's work is in it: there is nothing to move away.
+            first = f"set it back: {set_back(seen, as_was)}"
+        elif item.path in self._rendered and before:
             first = "put the change into the values file of the site"
         keep = "; to keep it: --on-drift keep" if self._is_configuration(item) else ""
         return f"{first}{keep}; to replace it (a copy is kept): --on-drift replace"
@@ -331,7 +337,8 @@ class _Comparison:
         kept = ""
         # An edited file is never deleted without a copy.
         if not matches(seen, self._entry(item)):
-            if self._stays(item, difference(seen, item), can_stay=entries is self.result.late):
+            what = difference(seen, item, self._poor(item.path))
+            if self._stays(item, what, can_stay=entries is self.result.late):
                 return
             kept = self._kept + item.path
             entry["keep"] = kept
@@ -347,7 +354,9 @@ class _Comparison:
             self.result.drifted.append(Drifted(item.path, what, "keep", "", item.origin))
         else:
             self.result.drifted.append(Drifted(item.path, what, "refuse", "", item.origin))
-            hint = "move it away; to remove it (a copy is kept): --on-drift replace"
+            seen = self._system.observe(item.path)
+            first = f"set it back: {set_back(seen, item)}" if same_content(seen, item) else "move it away"
+            hint = f"{first}; to remove it (a copy is kept): --on-drift replace"
             self._refuse(item.path, f"was changed on this host ({what})", hint)
         return True
 

@@ -18,9 +18,11 @@ from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.resolved import Resolver
 from installer.planning.method_selection import StepKey, targets
-from installer.state.release import Installed, Release, read_record
+from installer.planning.views.visible_release import visible_release
+from installer.state.public import visible_state
+from installer.state.release import Installed, Release
 from installer.state.retained import read_manifest
-from installer.state.state import Entry, load
+from installer.state.state import Entry
 from installer.transaction import journal as journals
 
 
@@ -95,13 +97,15 @@ def other_products(context: Context, resolver: Resolver) -> OtherProducts:
 
 def _collect(context: Context, found: OtherProducts, resolver: Resolver) -> None:
     product, system, layout = context.layout.product, context.system, context.layout
-    state = load(system, layout)
+    state = visible_state(system, layout)
     if state.current is not None:
-        found.claim(product, read_record(system, layout, state.current)[0], resolver)
+        found.claim(product, visible_release(context, state.current).release.installed, resolver)
         for item in _by_name(context, state.current):
             found.names.setdefault((item.kind, item.name), (product, item))
-    # What an unfinished transaction has placed is not in a record yet.
-    found.claim(product, _unfinished(context), resolver)
+    # What an unfinished transaction has placed is not in a record yet. Only root sees journals, and only root
+    # applies a plan.
+    with suppress(PermissionError):
+        found.claim(product, _unfinished(context), resolver)
 
 
 def _unfinished(context: Context) -> Iterator[Installed]:

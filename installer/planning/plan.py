@@ -16,6 +16,7 @@ from installer.planning.drift import NOTHING_SAID, Policy
 from installer.shared.redaction import Diff
 from installer.shared.review.review import NO_REVIEW, Review
 from installer.shared.values import Layer
+from installer.state.recorded_values import ValueChange
 from installer.state.release import Release
 from installer.state.state import Entry, State
 
@@ -89,6 +90,7 @@ class Plan:
         release: The new release.
         sound: Whether the release itself is in order: what prevents it, if anything, is the host's.
         sensitive: Destinations by which the release decides over the host itself.
+        value_changes: Which values of the site a rollback changes; never the values themselves.
         review: What the release does as root, and what it opens.
         known: Files of the release that the running one has, byte for byte.
     """
@@ -112,6 +114,7 @@ class Plan:
     release: Release | None = field(repr=False)
     sound: bool = True
     sensitive: tuple[SensitivePlace, ...] = ()
+    value_changes: tuple[ValueChange, ...] = ()
     review: Review = NO_REVIEW
     known: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -154,6 +157,7 @@ class Plan:
             **self.review.as_json(),
             "files": [asdict(change) for change in self.changes.changes],
             "edited": [asdict(each) for each in self.changes.drifted],
+            "values": [asdict(each) for each in self.value_changes],
             "config": [asdict(each) for each in self.diffs],
             "point_of_no_return": self.final_steps,
             "irreversible": list(self.new.irreversible) if self.new else [],

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from installer.core.format.destinations import sensitive_lines
 from installer.planning import irreversible
+from installer.planning.changes import FileChange
 from installer.planning.plan import Plan
+from installer.planning.views.content_diff import diff_lines
+from installer.planning.views.drift_lines import drifted_rows
 from installer.shared.humanize import size_text
 from installer.shared.review.review import program_lines, risk_lines
+from installer.shared.terminal.listing import SHORT, Row, limited, listed
 
 MOST = 20
-"""How many files are listed by name; of more, only unusual ones are."""
+"""How many risks are listed."""
 PROGRAM_LINES = 20
 """How many lines of a script are shown; `bundle inspect BUNDLE scripts` shows all."""
 _WORDS = {
@@ -25,25 +29,28 @@ _WORDS = {
 }
 _SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
 
+_VALUE_SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
-def plan_text(plan: Plan) -> str:
+
+def plan_text(plan: Plan, *, everything: bool = False) -> str:
     """Return a plan as text, without a newline at the end.
 
     Args:
         plan: The plan.
+        everything: Whether every file and every diff is shown, however many there are.
     """
-    return "\n".join(_lines(plan))
+    return "\n".join(_lines(plan, everything))
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _lines(plan: Plan, everything: bool) -> Iterator[str]:
     # First: the plan is that of a host which a command has half changed, and which the next one changes back.
-    unfinished = [note for note in plan.notes if note.startswith("UNFINISHED")]
+    unfinished = [note for note in plan.notes if note.startswith(("UNFINISHED", "IN PROGRESS"))]
     notes = [note for note in plan.notes if note not in unfinished]
     yield from unfinished
     if plan.nothing:
         version = plan.new.version if plan.new else ""
         yield f"{plan.product} {version} is already installed and unchanged: nothing to do"
-        yield from (f"note: {note}" for note in notes)
+        yield from _notes(notes, everything)
         return
     yield _headline(plan)
     source, builder = plan.origin
@@ -55,10 +62,12 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield "SENSITIVE: what this release puts there decides over this host itself:"
         yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
     yield from _review(plan)
-    yield from _files(plan)
+    yield from _files(plan, everything)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"
-        yield from (f"  {each.text()}" for each in plan.changes.drifted)
+        rows = drifted_rows(plan.changes.drifted)
+        yield from (f"  {line}" for line in listed(rows, everything=everything))
+    yield from _values(plan, everything)
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)
@@ -66,14 +75,27 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
         yield f"releases pruned after the commit: {names} (--keep {plan.state.keep})"
-    for diff in plan.diffs:
-        yield ""
-        yield from diff.text.splitlines() if diff.text else [f"{diff.path}: {diff.note}"]
-    if plan.diffs:
-        yield ""
+    if shown := list(diff_lines(plan.diffs, everything=everything)):
+        yield from [*shown, ""]
     for need in plan.needs:
         yield f"space at {need.path}: {size_text(need.bytes)} needed, {size_text(need.free)} free"
-    yield from (f"note: {note}" for note in notes)
+    yield from _notes(notes, everything)
+
+
+def _notes(notes: Sequence[str], everything: bool) -> Iterator[str]:
+    # What is out of the ordinary about the bundle or the host is always shown; only files can be many.
+    files = [note for note in notes if note.startswith("/")]
+    yield from (f"note: {note}" for note in notes if not note.startswith("/"))
+    yield from (f"note: {line}" for line in limited(files, "files", everything=everything))
+
+
+def _values(plan: Plan, everything: bool) -> Iterator[str]:
+    if not plan.value_changes or plan.new is None:
+        return
+    yield "values: the rollback brings back the site values that this release had when it ran last:"
+    lines = [f"{_VALUE_SIGNS[each.change]} {each.key}" for each in plan.value_changes]
+    yield from (f"  {line}" for line in limited(lines, "values", everything=everything))
+    yield f"  to keep the values of today, install the bundle of {plan.new.version} instead"
 
 
 def _review(plan: Plan) -> Iterator[str]:
@@ -99,7 +121,7 @@ def _headline(plan: Plan) -> str:
     )
 
 
-def _files(plan: Plan) -> Iterator[str]:
+def _files(plan: Plan, everything: bool) -> Iterator[str]:
     changes = plan.changes.changes
     if not changes:
         yield "files: no change"
@@ -113,13 +135,14 @@ def _files(plan: Plan) -> Iterator[str]:
     # What is only removed has no size to write.
     yield f"files: {text}, {size}" if written else f"files: {text}"
     files = [change for change in changes if change.verb != "make"]
-    # Of many files only those that an operator would ask about.
-    shown = (
-        files if len(files) <= MOST else [c for c in files if c.kept or c.verb in ("restore", "set")][:MOST]
-    )
-    for change in shown:
-        kept = f"  (a copy of your version is kept: {change.kept})" if change.kept else ""
-        then = f"  mode and owner {change.before} → {change.after}" if change.verb == "set" else ""
-        yield f"  {_SIGNS[change.verb]} {change.path}{then}{kept}"
-    if len(shown) < len(files):
-        yield f"  … and {len(files) - len(shown)} more"
+    if len(files) > SHORT:
+        # Of many files those come first that an operator would ask about.
+        files.sort(key=lambda change: not (change.kept or change.verb in ("restore", "set")))
+    rows = [Row(change.path, _file_line(change), _WORDS[change.verb]) for change in files]
+    yield from (f"  {line}" for line in listed(rows, everything=everything))
+
+
+def _file_line(change: FileChange) -> str:
+    kept = f"  (a copy of your version is kept: {change.kept})" if change.kept else ""
+    then = f"  mode and owner {change.before} → {change.after}" if change.verb == "set" else ""
+    return f"{_SIGNS[change.verb]} {change.path}{then}{kept}"

@@ -16,7 +16,6 @@ from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
-from installer.host.system import System
 from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
 from installer.planning.changes import Changes, without_sources
 from installer.planning.desired_state import Desired, desired
@@ -27,11 +26,14 @@ from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
 from installer.planning.review import reviewed, unchanged_files
-from installer.shared.redaction import LIMIT, Diff, diff
+from installer.planning.views.content_diff import planned_diffs
+from installer.planning.views.visible_release import HIDDEN, Visible, visible_release
 from installer.shared.review.review import NO_REVIEW
 from installer.staging.staged import Staged
+from installer.state import recorded_values
 from installer.state.evidence import NO_EVIDENCE, Evidence
-from installer.state.release import Release, open_release, record_bytes
+from installer.state.public import AS_ROOT
+from installer.state.release import Release, record_bytes
 from installer.state.state import Entry, State, next_transaction
 
 
@@ -119,11 +121,14 @@ class Planner:
         self._options = options
         self._number = number
         current = state.current
-        self.old = again or (open_release(context.system, context.layout, current) if current else None)
+        visible = Visible(again) if again else visible_release(context, current) if current else None
+        self.old = visible.release if visible else None
+        self._partial = visible is not None and visible.partial
         self._again = again is not None
         self._problems: list[Problem] = []
         self._unfit: set[str] = set()  # methods that cannot run here, for which nothing is planned
         self._notes: list[str] = [*notes, *([record_rebuild.NOTE] if again else [])]
+        self._notes += [f"not shown: {HIDDEN}; {AS_ROOT}"] if self._partial else []
 
     def plan(
         self, verb: str, entry: Entry | None, release: Release | None, wanted: Desired, first: list[Op]
@@ -192,6 +197,8 @@ class Planner:
                 self._notes += irreversible.rollback_notes(state, entry)
             else:
                 self._problems += irreversible.rollback_problems(state, entry)
+            if wanted.values_unknown:
+                self._notes.append(recorded_values.UNKNOWN)
         return Plan(
             verb=verb,
             product=context.layout.product,
@@ -199,19 +206,20 @@ class Planner:
             new=entry,
             nothing=nothing,
             changes=changes,
-            diffs=_config_diffs(context, changes, wanted, release),
+            diffs=planned_diffs(context, changes, wanted, release),
             methods=tuple(methods),
             skipped=chosen.skipped,
             needs=tuple(needs),
             problems=tuple(map(context.secrets.hide_problem, self._problems)),
             notes=tuple(map(context.secrets.hide, self._notes)),
-            rendered={str(n): data for n, data in enumerate(wanted.rendered.values(), 1)},
+            rendered=_record_files(wanted),
             operations=tuple(operations),
             state=replace(state, keep=self._options.keep or state.keep),
             number=self._number,
             release=release,
             sound=not wanted.problems,
             sensitive=admission.sensitive(wanted.items),
+            value_changes=wanted.value_changes,
             review=NO_REVIEW if release is None or nothing else reviewed(context, release, chosen.used),
             known=unchanged_files(old, release),
         )
@@ -258,6 +266,9 @@ class Planner:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False
+        # Without the record only the files can be compared.
+        if self._partial:
+            return not changes.drifted
         # A changed site value changes a health check without changing any file.
         if release is None or release.health != old.health or self._options.keep not in (0, self._state.keep):
             return False
@@ -324,40 +335,7 @@ class Planner:
         self._notes += [*changes.notes, *(why for _, why in sorted(chosen.skipped.items()))]
 
 
-def _config_diffs(
-    context: Context, changes: Changes, wanted: Desired, release: Release | None
-) -> tuple[Diff, ...]:
-    """Return the differences between host and release: of rendered files, and of edited ones.
-
-    Args:
-        context: The host, and what is secret on it.
-        changes: What will be done to files.
-        wanted: What the release wants.
-        release: The release; None where none comes.
-    """
-    system, secrets = context.system, context.secrets.values()
-    files = {item.path for item in wanted.items if item.kind == "file"}
-    new = dict(wanted.rendered)
-    for each in changes.drifted:
-        if release is not None and each.path in files - new.keys():
-            new[each.path] = _content(system, release.now(each.origin))
-    written = {each.path for each in changes.changes if each.verb in ("add", "replace", "restore")}
-    shown = written | {each.path for each in changes.drifted}
-    # A file that the operator keeps is not changed: what the diff leads to is written next to it.
-    aside = {
-        each.path: f"{each.other} (your {each.path.rpartition('/')[2]} is not changed)"
-        for each in changes.drifted
-        if each.treatment == "keep" and each.other
-    }
-    return tuple(
-        diff(path, _content(system, path), data, aside.get(path, ""), secrets)
-        for path, data in new.items()
-        if path in shown
-    )
-
-
-def _content(system: System, path: str) -> bytes:
-    try:
-        return system.read(path, LIMIT * 16, follow=True)
-    except OSError:
-        return b""
+def _record_files(wanted: Desired) -> dict[str, bytes]:
+    """Return what is written next to the record of a release, by name."""
+    files = {str(number): data for number, data in enumerate(wanted.rendered.values(), 1)}
+    return files | ({recorded_values.NAME: wanted.values} if wanted.values else {})

@@ -49,8 +49,10 @@ def rebuilt_release(
     system, layout = context.system, context.layout
     try:
         open_release(system, layout, current)
-    except DamagedReleaseError:
-        pass
+    except DamagedReleaseError as error:
+        # What this user may not read is not damaged.
+        if isinstance(error.__cause__, PermissionError):
+            return None
     else:
         return None
     directory = layout.release(current.name)

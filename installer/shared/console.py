@@ -15,13 +15,16 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from installer.core.errors import DeclinedError, OutputError, Problem, UsageError, WaybillError
-from installer.core.remedies import point_below, rename_hints
+from installer.core.remedies import commands_below, point_below, rename_hints
 from installer.shared.progress import Progress
 from installer.shared.run_record import RunRecord, Shapes, problem_rows
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.called import called_as, rename
 from installer.shared.terminal.charset import as_shown
+from installer.shared.terminal.colour import coloured
+from installer.shared.terminal.listing import error_text
+from installer.shared.terminal.narrow import fits, stacked
 from installer.shared.terminal.progress_view import progress_view
 from installer.shared.terminal.text import json_text, safe, table
 from installer.shared.ui import Ui
@@ -70,6 +73,7 @@ class Console(Ui):
 
     def begin(self) -> None:
         """Forget what is known of an earlier run: a process may run several commands."""
+        self.root = "/"
         self.record = RunRecord(self.program, self._shapes)
         self._secrets = Secrets()
 
@@ -96,7 +100,9 @@ class Console(Ui):
             return
         # What a command is for, like a sheet, is no report of what it did.
         if asked_for or not self.quiet:
-            self._write_result(safe(self._shown(self._secrets.hide(text))), counts=asked_for)
+            typed = commands_below(text, self.root)
+            shown = safe(self._shown(self._secrets.hide(typed)))
+            self._write_result(coloured(shown, sys.stdout), counts=asked_for)
 
     def _shown(self, text: str) -> str:
         """Return text for people: commands as they can be typed here, symbols as the terminal has them."""
@@ -152,6 +158,13 @@ class Console(Ui):
         from rich.table import Table
         from rich.text import Text
 
+        rich = Rich(highlight=False, markup=False)
+        safe_rows = [[safe(cell) for cell in row] for row in rows]
+        if not fits(safe_rows, rich.width):
+            for number, line in stacked(safe_rows, rich.width):
+                with suppress(OSError):
+                    rich.print(Text(line, style="bold red" if alarming(rows[number]) else ""), soft_wrap=True)
+            return
         shown = Table(box=None, padding=(0, 2, 0, 0))
         for name in rows[0]:
             shown.add_column(name, no_wrap=name != rows[0][-1], overflow="fold")
@@ -159,16 +172,16 @@ class Console(Ui):
             style = "bold red" if alarming(row) else ""
             shown.add_row(*(Text(safe(cell)) for cell in row), style=style)
         with suppress(OSError):
-            Rich(highlight=False, markup=False).print(shown)
+            rich.print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Print a message on stderr, as a line or as JSON; the document of `--json` has warnings, too."""
         # Scripts and engines speak here, too: what is secret goes before it leaves this process.
-        text = self._secrets.hide(text)
+        text = self._secrets.hide(commands_below(text, self.root))
         self.keep(text, level, fields)
         if self.quiet and level == "info":
             return
-        line = safe(self._shown(text))
+        line = coloured(safe(self._shown(text)), sys.stderr)
         if self.log_format == "json":
             line = json_text(self.record.log_row(text, level, self._secrets.hide_in(fields)))
         # A terminal that was closed must not stop a transaction: there is nobody to tell.
@@ -218,7 +231,7 @@ class Console(Ui):
             first, *more = problem_rows(error)
             self.log(error.what, "error", event="error", exit=error.exit_code, **first, problems=more)
         else:
-            self.log(f"error: {error}", "error")
+            self.log(f"error: {error_text(error, everything=self.everything)}", "error")
 
     def progress(self) -> Progress:
         """Return the object that long operations report to."""
@@ -246,7 +259,7 @@ class Console(Ui):
         if self._withheld:
             streams.write(sys.stderr, f"{safe(self._shown(self._secrets.hide(self._withheld)))}\n")
             self._withheld = ""
-        with interrupts.waiting(), interrupts.on_a_new_line():
+        with interrupts.waiting(), streams.question():
             if fresh:
                 _discard_typed()
             streams.write(sys.stderr, safe(self._shown(question)))

@@ -15,6 +15,9 @@ class Ui:
     A caller from Python overrides what it wants to hear about. The console of both commands is another one.
     """
 
+    everything = False
+    """Whether lists are shown as a whole, however long they are (`--all`)."""
+
     def progress(self) -> Progress:
         """Return the object that a long operation reports bytes and steps to."""
         return Progress()

@@ -15,7 +15,7 @@ from typing import Any
 
 from installer.core import schema_errors
 from installer.core.errors import HostNotReadyError, Problem
-from installer.core.spelling import spelling_hint
+from installer.core.schema_errors import spelling_hint
 from installer.shared import strict_yaml
 from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
 

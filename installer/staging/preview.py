@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
 
@@ -33,6 +33,7 @@ def previewed(
     *,
     work: str = "",
     apart: bool = False,
+    also: Collection[str] = (),
 ) -> Iterator[tuple[VerifiedBundle, Staged]]:
     """Verify a bundle and keep its documents while the plan is made.
 
@@ -46,6 +47,7 @@ def previewed(
         progress: Told the bytes.
         work: A `workdir.work_dir`; empty where there is none.
         apart: Whether the blobs of images would be staged in it.
+        also: Bundle paths of further files that the plan reads: those that were edited on the host.
 
     Yields:
         What was verified, and the bundle with those of its members that plans read.
@@ -68,12 +70,15 @@ def previewed(
             cleanup.callback(_remove, system, base, progress)
 
         def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
-            if entry.kind in READ_BY_PLANS and entry.size <= LIMITS.document_bytes:
+            if (entry.kind in READ_BY_PLANS or entry.path in also) and entry.size <= LIMITS.document_bytes:
                 system.write_new(f"{base}/{entry.path}", chunks, 0o600, sync=False)
             else:
                 discard(entry, chunks)
 
-        for entry in opened.bundle.manifest.of_kind(*READ_BY_PLANS):
+        kept = [
+            each for each in opened.bundle.manifest.files if each.kind in READ_BY_PLANS or each.path in also
+        ]
+        for entry in kept:
             for above in reversed(PurePosixPath(base, entry.path).parents):
                 if str(above).startswith(base) and str(above) not in made:
                     system.mkdir(str(above), 0o700)

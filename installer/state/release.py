@@ -115,7 +115,7 @@ def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -
         DamagedReleaseError: One of them is missing or was changed; `hint` says what to do.
     """
     directory = layout.release(entry.name)
-    manifest = _exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
+    manifest = read_exact(system, f"{directory}/{MANIFEST}", entry.manifest, hint or _again(layout, entry))
     installed, health = read_record(system, layout, entry, hint)
     blobs = None if entry.blobs else ""
     parsed = manifest_json.parse(manifest, retained=True)
@@ -131,7 +131,7 @@ def read_record(
         DamagedReleaseError: The record is missing or was changed; `hint` says what to do.
     """
     path = f"{layout.record(entry.record)}/record.json"
-    data = _exact(system, path, entry.record_sha256, hint or _again(layout, entry))
+    data = read_exact(system, path, entry.record_sha256, hint or _again(layout, entry))
     # Not read field by field: the digest says that these are the bytes that this program wrote, and a release
     # may have 250,000 files.
     record = jsonio.loads_strict(data, path, RECORD_LIMIT)
@@ -147,7 +147,12 @@ def _again(layout: Layout, entry: Entry) -> str:
     )
 
 
-def _exact(system: System, path: str, sha256: str, hint: str) -> bytes:
+def read_exact(system: System, path: str, sha256: str, hint: str) -> bytes:
+    """Return a file of a release, which has to be what was verified or written.
+
+    Raises:
+        DamagedReleaseError: It is missing or was changed; `hint` says what to do.
+    """
     with os_errors_as(DamagedReleaseError, "cannot be read", path, hint=hint):
         data = system.read(path, RECORD_LIMIT)
     # State and record are on the same disk: a digest tells a damaged or edited record from an old one.

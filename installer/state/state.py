@@ -339,10 +339,12 @@ _NUMBER = re.compile(r"(\d{6,})\.(?:log|done|backup)")
 
 def next_transaction(system: System, layout: Layout, state: State) -> str:
     """Return the id of the next transaction."""
+    try:
+        names = system.names(layout.transactions)
+    except PermissionError:  # an ordinary user only plans
+        names = []
     # Never a number that was used: journal, backup and record of a transaction are named by it.
-    found = [
-        int(match[1]) for name in system.names(layout.transactions) if (match := _NUMBER.fullmatch(name))
-    ]
+    found = [int(match[1]) for name in names if (match := _NUMBER.fullmatch(name))]
     return f"{max([state.transaction, *found]) + 1:06d}"
 
 

@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from installer.core import jsonio
-from installer.core.errors import HostNotReadyError, TamperedError
+from installer.core.errors import HostNotReadyError, TamperedError, WaybillError
 from installer.core.format.manifest import Manifest
 from installer.core.format.methods import images_in_engine
-from installer.host.atomic_file import remove_partial
+from installer.host.atomic_file import remove_partial, remove_present
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.images.prune import forget, sweep
 from installer.staging import area
+from installer.state.public import public_view, publish
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State, cannot_read_error, load, save, snapshot_records
 from installer.transaction import cleanup, leftovers
@@ -195,8 +196,22 @@ def _end(journal: Journal) -> None:
         journal.append("END")
 
 
+def publish_view(context: Context) -> None:
+    """Write what every user may read; where that fails, nothing is left that says something else."""
+    system, layout = context.system, context.layout
+    try:
+        publish(system, layout, load(system, layout), readable_rows(system, layout))
+    except (OSError, WaybillError) as error:
+        # It is derived, and the next command writes it again: a full disk must not keep a transaction open.
+        with suppress(OSError):
+            remove_present(system, layout.public)
+        why = error.what if isinstance(error, WaybillError) else error.strerror
+        context.progress.note(f"{layout.public} cannot be written: {why}; until it is, status needs root")
+
+
 def _archive(context: Context, journal: Journal) -> None:
     system = context.system
+    publish_view(context)
     # The last step: as long as the journal is open, the next command does all of this again.
     system.rename(journal.path, journal.path.removesuffix(".log") + ".done")
     system.sync_dir(parent(journal.path))
@@ -261,6 +276,8 @@ def _row(line: bytes, path: str) -> dict[str, Any] | None:
 def history(context: Context) -> list[dict[str, Any]]:
     """Read the history, from the oldest to the newest line, without a truncated last one.
 
+    An ordinary user gets what is public of it.
+
     Raises:
         HostNotReadyError: A line is damaged, or this user may not read the file.
     """
@@ -270,7 +287,10 @@ def history(context: Context) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except PermissionError as error:
-        raise cannot_read_error(path) from error
+        try:
+            return list(public_view(context.system, context.layout).history)
+        except HostNotReadyError:
+            raise cannot_read_error(path) from error
     rows, _ = _rows(data, path)
     if None in rows:
         raise HostNotReadyError(
@@ -294,11 +314,16 @@ def transactions(system: System, layout: Layout) -> list[str]:
 def readable_rows(system: System, layout: Layout) -> list[dict[str, Any]]:
     """Return the lines of a history, from the oldest to the newest, without damaged ones.
 
+    An ordinary user gets what is public of it.
+
     Raises:
+        HostNotReadyError: There is nothing that this user may read.
         OSError: It cannot be read.
     """
     try:
         data = system.read(layout.history, HISTORY_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except PermissionError:
+        return list(public_view(system, layout).history)
     return [row for row in _rows(data, layout.history)[0] if row]

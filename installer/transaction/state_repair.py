@@ -16,6 +16,7 @@ from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.place import check_place
+from installer.state.public import visible_state
 from installer.state.state import DamagedStateError, State, host_readable, load, save
 from installer.transaction import journal as journals
 from installer.transaction.finalize import derive_state
@@ -76,7 +77,7 @@ def _has_history(system: System, layout: Layout) -> bool:
 
 
 def read_state(context: Context) -> State:
-    """Return the state for a command that changes nothing.
+    """Return the state for a command that changes nothing; to an ordinary user what is public of it.
 
     Raises:
         DamagedStateError: `state.json` is missing, damaged or old; `recover` derives it again.
@@ -85,7 +86,10 @@ def read_state(context: Context) -> State:
     """
     with host_readable(context.layout.base):
         check_place(context.system, context.layout)
-        found = find_state(context)
+        try:
+            found = find_state(context)
+        except PermissionError:  # the journals are root's
+            return visible_state(context.system, context.layout)
     if found.problem:
         raise DamagedStateError(
             found.problem,

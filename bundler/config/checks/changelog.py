@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from installer.core.errors import Problem, UsageError
+from installer.core.schema_errors import did_you_mean
 from installer.core.semver import Version, parse
-from installer.core.spelling import did_you_mean
 
 # A changelog of a long-lived product is large; a log file given by mistake is larger.
 MAX_BYTES = 4 * 1024 * 1024

@@ -11,7 +11,7 @@ from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
 from installer.core.oci.documents import MAX_DOCUMENT
 from installer.core.oci.reference import reference_fault, split_host, split_reference
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 
 
 def normalise(reference: str) -> str | None:

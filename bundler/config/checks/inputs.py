@@ -10,7 +10,7 @@ from pathlib import Path
 
 from installer.core.errors import Problem
 from installer.core.format.member_names import name_fault, unassigned
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 
 # One hint for all names that the format does not allow.
 NAME_HINT = "rename it, or ship it inside an archive file such as a tar"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
 from installer.core.format.health_target import target_fault
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 from installer.shared.bounded_child import ExceededError, run_bounded
 from installer.shared.rendering.release import BOUNDS
 from installer.shared.rendering.template import RenderError, chain, parse, render

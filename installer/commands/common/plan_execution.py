@@ -77,15 +77,15 @@ class TransactionResult:
             "removal": self.removal.as_json() if self.removal else None,
         }
 
-    def text(self) -> str:
-        """Return it for people."""
+    def text(self, *, everything: bool = False) -> str:
+        """Return it for people; of a long list only the first entries, unless `everything` is to be shown."""
         new, old = self.new, self.old
         if self.verb == "remove" and not self.changed and self.removal is None:
             return f"{self.product} is not installed here; nothing to do"
         if self.verb != "remove" and not self.changed:
             return f"{self.product} {new.version if new else ''} is already installed; nothing to do"
         if new is None:
-            head = self.removal.text() if self.removal else f"{self.product} was removed"
+            head = self.removal.text(everything=everything) if self.removal else f"{self.product} was removed"
         else:
             before = f" (was {old.version})" if old and old.version != new.version else ""
             probes = f"; {len(self.health)} of {len(self.health)} health checks passed" if self.health else ""
@@ -131,7 +131,7 @@ def show_and_ask(session: Session, plan: Plan, *, yes: bool) -> None:
     """
     session.ui.tell(product=plan.product, from_=release_brief(plan.old), to=release_brief(plan.new))
     if not plan.nothing:
-        session.ui.show("plan", plan_text(plan), plan.as_json())
+        session.ui.show("plan", plan_text(plan, everything=session.ui.everything), plan.as_json())
     plan.require_ready()
     if not plan.nothing and not yes:
         session.ui.confirm(question(session.system, plan), "--yes")

@@ -6,6 +6,7 @@ where FORWARD was written. COMMIT: finish. Recovering twice changes nothing.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -112,7 +113,7 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
     except OSError as error:
         raise HostNotReadyError(
             f"cannot {'lock' if isinstance(error, LockError) else 'write'}: {error.strerror}",
-            where=(error.errno in MISPLACED and error.filename) or layout.base,
+            where=(error.errno in (*MISPLACED, errno.EPERM) and error.filename) or layout.base,
             hint=remedy(error),
         ) from error
     with lock:
@@ -121,6 +122,9 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
         with interrupts.deferred() as recovery:
             recovery.shield()
             recovered = recover(context)
+            # Hosts of earlier versions have no public view; the first command that may write makes it.
+            if system.observe(layout.state_file, digest=False).kind != "absent":
+                finalize.publish_view(context)
         # A state that somebody deleted must not open the way to a downgrade.
         yield with_floor(system, layout.product, load(system, layout)), recovered
 

@@ -24,7 +24,7 @@ def script(shell: str, names: Sequence[str], tree: Sequence[Command]) -> str:
         tree: Its commands.
     """
     made = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]
-    # What stands in the script unquoted must not have been able to become anything else.
+    # Words are not quoted in the script: they must not be able to become anything else.
     for command in tree:
         for word in (*command.words, *command.below, *(n for o in command.options for n in o.names)):
             if not _WORD.fullmatch(word):

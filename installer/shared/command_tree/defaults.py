@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from installer.core.errors import Problem, UsageError
-from installer.core.spelling import spelling_hint
+from installer.core.schema_errors import spelling_hint
 
 Commands = dict[tuple[str, ...], Any]
 
@@ -108,17 +108,15 @@ def _take(
     below = {each: command for each, command in reading.commands.items() if each[: len(words)] == words}
     names = {each[len(words)] for each in below if len(each) > len(words)}
     known = {name for command in below.values() for name in _options(command)} & set(reading.rules.allowed)
-    for name, each in value.items():
-        path = (*words, name)
-        if name in passed_over:
-            continue
-        if name in names:
-            if isinstance(each, Mapping):
-                _take(reading, each, path)
-            else:
-                reading.problem(
-                    path, f"{name} is a command: its options are needed here", "indent them below it"
-                )
+    rest = [name for name in value if name not in passed_over]
+    # What is about one command comes after what is about several, wherever it is in the file.
+    for name in sorted(rest, key=lambda each: each in names):
+        path, each = (*words, name), value[name]
+        if name in names and isinstance(each, Mapping):
+            _take(reading, each, path)
+        elif name in names:
+            what = f"{name} is a command: its options are needed here"
+            reading.problem(path, what, "indent them below it")
         elif name not in known:
             _refuse(reading, path, below, known | names)
         else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from installer.core import errors
 from installer.core.errors import UsageError, WaybillError
-from installer.core.spelling import spelling_hint
+from installer.core.schema_errors import spelling_hint
 from installer.shared.command_tree.completion import SHELLS, script
 from installer.shared.command_tree.manual import page
 from installer.shared.command_tree.tree import commands

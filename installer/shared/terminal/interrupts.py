@@ -17,7 +17,6 @@ Without handlers everything here does nothing: a program that uses Waybill as a 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -138,16 +137,6 @@ class waiting:  # noqa: N801 - used like a function
     def __exit__(self, *_error: object) -> None:
         if _here():
             _state.mode = self._before
-
-
-@contextmanager
-def on_a_new_line() -> Iterator[None]:
-    """End the line of a question if it is interrupted: the message that follows starts a line of its own."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        raise
 
 
 def pieces(data: Iterable[T]) -> Iterator[T]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from installer.core.errors import UsageError
-from installer.core.spelling import did_you_mean
+from installer.core.schema_errors import did_you_mean
 from installer.shared.terminal import streams
 from installer.shared.terminal.called import rename
 from installer.shared.terminal.charset import as_shown, shows_utf8

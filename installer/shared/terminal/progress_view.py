@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from installer.shared.humanize import duration_text
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
+from installer.shared.terminal.narrow import FULL, SHORT
 from installer.shared.terminal.text import safe
 
 LONGEST = 24 * 3600
@@ -146,14 +147,17 @@ class _Bar(Progress):
         from rich.console import Console as Rich
 
         self.done()
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            progress.DownloadColumn(),
-            progress.TransferSpeedColumn(),
-            _time_left(),
-            console=Rich(stderr=True, highlight=False, markup=False),
-        )
+        terminal = Rich(stderr=True, highlight=False, markup=False)
+        columns: list[progress.ProgressColumn] = [progress.TextColumn("{task.description}", markup=False)]
+        # A bar that wraps is drawn again on every line: on a narrow terminal it shows less instead.
+        if terminal.width >= FULL:
+            columns += [progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn()]
+            columns.append(_time_left())
+        elif terminal.width >= SHORT:
+            columns += [progress.BarColumn(bar_width=12), progress.DownloadColumn()]
+        else:
+            columns.append(progress.TaskProgressColumn())
+        self._bar = progress.Progress(*columns, console=terminal)
         self._bar.start()
         self._task = self._bar.add_task(safe(label), total=total or None)
 

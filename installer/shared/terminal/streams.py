@@ -12,6 +12,8 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from installer.shared.terminal import interrupts
@@ -113,6 +115,16 @@ def write(stream: TextIO | None, text: str) -> OSError | None:
     except ValueError as error:  # a stream that was closed in this process
         return OSError(str(error))
     return failure(stream)
+
+
+@contextmanager
+def question() -> Iterator[None]:
+    """End the line of a question if it is interrupted: the message that follows starts a line of its own."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        write(sys.stderr, "\n")
+        raise
 
 
 def failure(stream: TextIO | None) -> OSError | None:

@@ -82,7 +82,8 @@ def test_the_others_still_count(path: Path) -> None:
 
 def test_out_of_a_sidecar(path: Path) -> None:
     before = tail(path)
-    approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=sidecar_path(path))
+    another = replace(ASKED, environment="staging")
+    approve.approve_bundle(path, OPS, another, NOW, sidecar=sidecar_path(path))
     own = [each for each in own_approvals(path, [OPS.keyid8]) if each.directory]
     assert len(own) == 1
     withdraw(path, own)

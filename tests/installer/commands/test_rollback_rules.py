@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from installer.core.format.manifest_rules import section_rank
 from installer.core.trust.root import PRODUCTION, Policy, ProductRule, Root
 from installer.deploy.operation import StepError
 from installer.state.trust_store import TIME_FILE
+from tests.rig import bundlebuild as build
+from tests.rig.auditlogs import records
 from tests.rig.bench import CLOCK, Bench, release
-from tests.rig.trustworld import NOW, Said, World, root
+from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
 
 OLD = release("1.4.0", 100_040_000_999)
 FLOOR = {"lan-chat": ProductRule(floor=100_050_000_000)}
@@ -206,3 +210,99 @@ def test_status_names_what_fell(upgraded: Bench) -> None:
     _, said = upgraded.text("status")
     assert "  NOT ADMITTED 1.4.0 is now revoked" in said
     assert "1.5.0 is now" not in said
+
+
+class TestRepeated:
+    def test_a_second_rollback_without_a_version_does_not_go_forward_again(self, upgraded: Bench) -> None:
+        assert upgraded.run("rollback", "--yes")[0] == 0
+        before = len(records(upgraded.host))
+        code, document, _ = upgraded.run("rollback", "--yes")
+        assert (code, document["code"]) == (2, "usage")
+        assert document.what == (
+            "lan-chat 1.4.0: the release that ran before, 1.5.0, is newer than the installed one"
+        )
+        assert document.hint.startswith("run: install rollback VERSION")
+        assert document.hint.endswith("retained releases: 1.4.0, 1.5.0")
+        assert (version(upgraded), len(records(upgraded.host))) == ("1.4.0", before)
+
+    def test_with_a_version_it_goes_wherever_the_operator_says(self, upgraded: Bench) -> None:
+        assert upgraded.run("rollback", "--yes")[0] == 0
+        assert upgraded.run("rollback", "1.5.0", "--yes")[0] == 0
+        assert version(upgraded) == "1.5.0"
+        assert upgraded.run("rollback", "--yes")[0] == 0
+        assert version(upgraded) == "1.4.0"
+
+
+VALUES = "etc/waybill/lan-chat/values.yaml"
+
+
+def templated(version: str, sequence: int) -> World:
+    files = {
+        **FILES,
+        "config/app.conf": b"password: {{ db.password }}\nlevel: {{ level }}\n",
+        "config/values.yaml": b"db: {password: changeme}\nlevel: info\nhosts: [a, b]\n",
+    }
+    files = dict(sorted(files.items(), key=lambda each: (section_rank(each[0]), each[0])))
+    plan = build.plan(
+        files,
+        room=512, rollback="docs/ROLLBACK.md", version=version, sequence=sequence,
+        values="config/values.yaml",
+        entries={
+            "config/app.conf": {"install": "/etc/app.conf", "kind": "template", "mode": 0o640},
+            "config/values.yaml": {"kind": "values"},
+        },
+    )  # fmt: skip
+    back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
+    return World(plan=plan, approvals=back)
+
+
+@pytest.fixture
+def configured(bench: Bench) -> Bench:
+    """A host whose values were set by the site between two releases."""
+    assert bench.run(str(bench.bundle(templated("1.4.0", 100_040_000_999))), "--yes")[0] == 0
+    values = bench.host / VALUES
+    values.parent.mkdir(parents=True)
+    values.write_text("db: {password: of-the-site-77}\nlevel: info\n")
+    assert bench.run(str(bench.bundle(templated("1.5.0", 100_050_000_999))), "--yes")[0] == 0
+    return bench
+
+
+def test_the_plan_of_a_rollback_names_the_values_that_change_and_no_value(configured: Bench) -> None:
+    code, text = configured.text("rollback", "--yes")
+    assert code == 0
+    assert (
+        "values: the rollback brings back the site values that this release had when it ran last:\n"
+        "  ~ db.password\n"
+        "  to keep the values of today, install the bundle of 1.4.0 instead\n"
+    ) in text
+    assert "of-the-site-77" not in text
+    assert "changeme" not in text
+    assert (configured.host / "etc/app.conf").read_text() == "password: changeme\nlevel: info\n"
+    # The record of a rollback knows its values, too.
+    code, text = configured.text("rollback", "1.5.0", "--yes")
+    assert "  ~ db.password\n" in text
+
+
+def test_values_that_stay_the_same_are_not_told(configured: Bench) -> None:
+    assert (
+        "values:"
+        not in configured.text(str(configured.bundle(templated("1.6.0", 100_060_000_999))), "--yes")[1]
+    )
+    assert "values:" not in configured.text("rollback", "--yes")[1]
+
+
+def test_where_an_earlier_version_recorded_no_values_the_plan_says_so(configured: Bench) -> None:
+    for path in (configured.host / "var/lib/waybill/lan-chat/rendered").glob("*/values.json"):
+        path.unlink()
+    text = configured.text("rollback", "--yes")[1]
+    assert "note: which site values change is not known" in text
+
+
+def test_recorded_values_are_digests_that_only_root_reads(configured: Bench) -> None:
+    paths = list((configured.host / "var/lib/waybill/lan-chat/rendered").glob("*/values.json"))
+    assert len(paths) == 2
+    for path in paths:
+        assert path.stat().st_mode & 0o777 == 0o600
+        kept = json.loads(path.read_bytes())["values"]
+        assert sorted(kept) == ["db.password", "hosts", "level"]
+        assert {len(each) for each in kept.values()} == {64}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,15 +15,16 @@ from installer.audit.recorder import AuditedCommand, audited
 from installer.commands import status
 from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
-from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError
 from installer.host.context import Context
 from installer.host.system import System
+from installer.transaction.activity import described
 from installer.transaction.journal import Journal
 from tests.rig.auditlogs import records
 from tests.rig.chatd import ONE, THREE, TWO
 from tests.rig.faulty import kill_at
 from tests.rig.journals import rewritten
-from tests.rig.releases import Notes, context, root, state_file
+from tests.rig.releases import Notes, context, root, stage, state_file
 
 pytestmark = pytest.mark.host(ONE, TWO)
 
@@ -210,3 +214,69 @@ def test_what_a_power_cut_left_of_a_new_head_of_the_audit_log_goes_with_recovery
     spare.write_bytes(b"")
     with exclusive(host):
         assert not spare.exists()
+
+
+HOLD = (
+    "import fcntl, os, sys\n"
+    "fd = os.open(sys.argv[1], os.O_RDWR)\n"
+    "fcntl.flock(fd, fcntl.LOCK_EX)\n"
+    "print('held', flush=True)\n"
+    "sys.stdin.read()\n"
+)
+
+
+@contextmanager
+def working(host: Context) -> Iterator[int]:
+    """Holds the lock of the product in another process; yields its id."""
+    words = [sys.executable, "-c", HOLD, state_file(host, "lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == b"held\n"
+        yield other.pid
+        other.stdin.close()
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_transaction_that_runs_is_in_progress_and_its_work_is_no_drift(host: Context) -> None:
+    with working(host) as pid:
+        found = status.product_status(host)
+        assert found.activity is not None
+        assert (found.activity.transaction, found.activity.what) == ("000003", "upgrade 2.0.0 → 3.0.0")
+        assert (found.unfinished, found.drift) == ("", ())
+        text = found.text()
+        assert "  in progress: upgrade 2.0.0 → 3.0.0 since 20" in text
+        assert f" UTC, by process {pid} (python" in text
+        assert "  drift      not looked at while the host is being changed" in text
+        assert "UNFINISHED" not in text
+        assert "DRIFT" not in text
+        # To look stops nobody: the lock is still with the other one, and free once it has ended.
+        with pytest.raises(BusyError), exclusive(host):
+            pass
+    found = status.product_status(host)
+    assert found.activity is None
+    assert "transaction 000003 (upgrade 2.0.0 → 3.0.0) was interrupted" in found.unfinished
+    assert "UNFINISHED" in found.text()
+
+
+def test_a_command_that_still_asks_has_changed_nothing_and_drift_is_told(host: Context) -> None:
+    stage(root(host), THREE)
+    (root(host) / "opt/d").write_bytes(b"edited")
+    with working(host) as pid:
+        found = status.product_status(host)
+        assert [each.where for each in found.drift] == ["/opt/d"]
+        assert f"  in progress: a command that has changed nothing yet, by process {pid} (" in found.text()
+
+
+@pytest.mark.parametrize(
+    ("begin", "what"),
+    [
+        ({"verb": "apply", "old": "", "new": {"version": "1.0.0", "name": "1-a"}}, "installation of 1.0.0"),
+        ({"verb": "apply", "old": "1-a", "new": {"version": "1.0.0", "name": "1-a"}}, "repair of 1.0.0"),
+        ({"verb": "rollback", "old": "1-a", "new": {"version": "0.9", "name": "0"}}, "rollback 1.0.0 → 0.9"),
+        ({"verb": "remove", "old": "1-a", "new": None}, "removal of 1.0.0"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_transaction_has_its_words(begin: dict[str, object], what: str) -> None:
+    state = {"releases": [{"name": "1-a", "version": "1.0.0"}]}
+    assert described({**begin, "state": state, "at": 7}) == (what, 7)

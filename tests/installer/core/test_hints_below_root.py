@@ -35,3 +35,23 @@ def test_all_hints_of_an_error_and_none_of_the_machine_itself() -> None:
     assert (error.hint, error.problems[0].hint) == ("`install a`", "`install b`")
     point_below(error, "/srv")
     assert (error.hint, error.problems[0].hint) == ("`install a --root /srv`", "`install b --root /srv`")
+
+
+@pytest.mark.parametrize(
+    ("hint", "wanted"),
+    [
+        ("restore the data, then run: install rollback --data-restored", "{} --root /srv/h"),
+        ("run: install recover --product lan-chat", "{} --root /srv/h"),
+        ("fix it, then check again: install remove lan-chat", "{} --root /srv/h"),
+        (
+            "run: install rollback VERSION; retained releases: 1.4.0",
+            "run: install rollback VERSION --root /srv/h; retained releases: 1.4.0",
+        ),
+        ("1.3.0 (install rollback VERSION)", "1.3.0 (install rollback VERSION --root /srv/h)"),
+        ("run: install recover --root /x", "run: install recover --root /x"),
+        ("install the bundle again", "install the bundle again"),
+    ],
+)
+def test_a_command_at_the_end_of_a_sentence(hint: str, wanted: str) -> None:
+    assert below(hint, "/srv/h") == wanted.format(hint)
+    assert below(below(hint, "/srv/h"), "/srv/h") == wanted.format(hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from installer.cli.words import COMMANDS
-from installer.core.spelling import did_you_mean, spelling_hint
+from installer.core.schema_errors import did_you_mean, spelling_hint
 
 
 @pytest.mark.parametrize(

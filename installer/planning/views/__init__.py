@@ -1,0 +1,1 @@
+"""How a plan and a status are shown: differences of files, summaries of long lists, progress of others."""
