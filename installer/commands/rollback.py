@@ -232,7 +232,7 @@ def _find(context: Context, state: State, version: str | None) -> Entry:
         # A second rollback would bring back the very release that the first one left.
         if state.current is not None and state.previous.sequence > state.current.sequence:
             what = f"the release that ran before, {state.previous.version}, is newer than the installed one"
-            hint = f"give the version: install rollback VERSION; {retained}"
+            hint = f"run: install rollback VERSION; {retained}"
             raise UsageError(f"{product} {state.current.version}: {what}", hint=hint)
         return state.previous
     entry = state.find(version)

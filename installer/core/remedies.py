@@ -13,7 +13,7 @@ from installer.core.errors import LIMITS_OF_THE_SYSTEM, HostNotReadyError, Waybi
 
 _COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
 _RUN = re.compile(
-    r"(?P<run>\b(?:run|again|version): |\()"
+    r"(?P<run>\b(?:run|again): |\()"
     r"(?P<command>install (?![^\n;:]*--root)[a-z]+(?: (?:[A-Z]+\b|--[a-z-]+|[a-z0-9-]+\b))*)"
 )
 """The other way in which messages name a command, at the end of a sentence: `run: install recover`."""

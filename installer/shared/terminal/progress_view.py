@@ -149,7 +149,7 @@ class _Bar(Progress):
         self.done()
         terminal = Rich(stderr=True, highlight=False, markup=False)
         columns: list[progress.ProgressColumn] = [progress.TextColumn("{task.description}", markup=False)]
-        # A bar that wraps is drawn anew on every line: on a narrow terminal it shows less instead.
+        # A bar that wraps is drawn again on every line: on a narrow terminal it shows less instead.
         if terminal.width >= FULL:
             columns += [progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn()]
             columns.append(_time_left())

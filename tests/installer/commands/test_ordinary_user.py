@@ -100,7 +100,7 @@ def test_status_sees_drift_of_what_everybody_may_read(public: Bench) -> None:
     with ordinary_user():
         _, document, _ = public.run("status")
     (product,) = document["products"]
-    assert [(each["where"], each["what"]) for each in product["drift"]] == [
+    assert sorted((each["where"], each["what"]) for each in product["drift"]) == [
         ("/etc/app.conf", "has mode 0600, not 0640"),
         ("/opt/web/page.html", "has different content"),
     ]
@@ -145,8 +145,9 @@ def test_plan_shows_what_would_change(public: Bench) -> None:
     os.chown(public.host / "mine", NOBODY, NOBODY)
     (public.host / "etc/app.conf").chmod(0o644)
     with ordinary_user():
-        code, text = public.text("plan", newer, "--work-dir", "/mine")
-        document = public.run("plan", newer, "--work-dir", "/mine")[1]
+        words = ("plan", newer, "--work-dir", str(public.host / "mine"))
+        code, text = public.text(*words)
+        document = public.run(*words)[1]
     assert "lan-chat: 1.4.0 → 1.5.0" in text, text
     assert "  ~ /opt/web/page.html" in text
     assert "note: not shown: whether configuration was edited" in text

@@ -221,7 +221,7 @@ class TestRepeated:
         assert document.what == (
             "lan-chat 1.4.0: the release that ran before, 1.5.0, is newer than the installed one"
         )
-        assert document.hint.startswith("give the version: ")
+        assert document.hint.startswith("run: install rollback VERSION")
         assert document.hint.endswith("retained releases: 1.4.0, 1.5.0")
         assert (version(upgraded), len(records(upgraded.host))) == ("1.4.0", before)
 

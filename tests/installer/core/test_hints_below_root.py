@@ -44,8 +44,8 @@ def test_all_hints_of_an_error_and_none_of_the_machine_itself() -> None:
         ("run: install recover --product lan-chat", "{} --root /srv/h"),
         ("fix it, then check again: install remove lan-chat", "{} --root /srv/h"),
         (
-            "give the version: install rollback VERSION; retained releases: 1.4.0",
-            "give the version: install rollback VERSION --root /srv/h; retained releases: 1.4.0",
+            "run: install rollback VERSION; retained releases: 1.4.0",
+            "run: install rollback VERSION --root /srv/h; retained releases: 1.4.0",
         ),
         ("1.3.0 (install rollback VERSION)", "1.3.0 (install rollback VERSION --root /srv/h)"),
         ("run: install recover --root /x", "run: install recover --root /x"),
