@@ -191,8 +191,8 @@ class Console(Ui):
         if "step" in fields:
             self.record.step(fields)
         elif level == "warning" or fields.get("event") == "failure":
-            problem = Problem(fields.get("where") or "", fields.get("what") or text, fields.get("hint") or "")
-            self.record.warn(problem)
+            where, hint, code = (fields.get(name) or "" for name in ("where", "hint", "code"))
+            self.record.warn(Problem(where, fields.get("what") or text, hint, code))
 
     def warn_about(self, problem: Problem) -> None:
         """Print a warning that has a place and a remedy."""

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,9 +63,10 @@ def problem_row(problem: Problem, code: str | None = None, step: int = 0) -> Row
         code: The code of the error that it belongs to.
         step: The step of the verification that refused; 0 for none.
     """
-    found = {name: value or None for name, value in asdict(problem).items()}
     # A warning has a name of its own; a problem belongs to its error.
-    return {**found, "code": problem.code or code, "verification_step": step or None}
+    named = {"code": problem.code or code}
+    found = {name: getattr(problem, name) or None for name in ("where", "what", "hint")}
+    return named | found | {"verification_step": step or None}
 
 
 def problem_rows(error: WaybillError) -> list[Row]:

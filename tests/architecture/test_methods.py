@@ -23,7 +23,7 @@ OTHER_MEANINGS = {
     "bundler/cli/documents.py": {"script"},  # a script of a shell, for completion
     "bundler/cli/main.py": {"script"},
     "installer/cli/documents.py": {"script"},
-    "installer/cli/host.py": {"script"},
+    "installer/cli/app.py": {"script"},
     "installer/core/errors.py": {"script"},  # a cause: it may be of several methods
     "installer/transaction/failed_release.py": {"script"},
     "bundler/config/checks/compose.py": {"compose"},  # a kind of file in the bundle

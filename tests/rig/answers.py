@@ -11,6 +11,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
+from installer.core.jsonio import loads_strict
+
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "v1" / "cli"
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What could steer a terminal, or turn round what is shown on it."""
@@ -27,7 +29,9 @@ def names() -> list[str]:
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
+    file = SCHEMAS / f"{name}.schema.json"
+    # Strictly: two people may have added the same field.
+    found: dict[str, Any] = loads_strict(file.read_bytes(), file.name, 1 << 20)
     return found
 
 

@@ -136,8 +136,10 @@ class TestApprovals:
     def test_prepared_again_it_is_the_same_and_nothing_is_written_over(self, path: Path) -> None:
         first = prepare_approval(path, ASKED, NOW)
         assert prepare_approval(path, ASKED, NOW) == first
+        # Signed meanwhile, perhaps: the time alone makes it no other statement.
+        assert prepare_approval(path, ASKED, NOW + timedelta(seconds=1)) == first
         with pytest.raises(UsageError, match="exists"):
-            prepare_approval(path, ASKED, NOW + timedelta(seconds=1))
+            prepare_approval(path, replace(ASKED, notes="ready, after all"), NOW)
 
     def test_of_several_statements_the_signature_says_which(self, path: Path, tmp_path: Path) -> None:
         security = prepare_approval(path, replace(ASKED, role="security"), NOW).path

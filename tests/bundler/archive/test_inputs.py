@@ -10,6 +10,7 @@ import pytest
 from bundler.archive.inputs import collect, creation_time
 from bundler.config.loader import load
 from bundler.provenance.git import inspect_checkout
+from bundler.provenance.tags import ReleaseName
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest_rules import section_rank
 from tests.rig.gitcheckout import git
@@ -55,7 +56,7 @@ class TestGit:
         git(product.directory, "add", ".")
         git(product.directory, "commit", "-qm", "x", GIT_COMMITTER_DATE="1780000000 +0545")
         git(product.directory, "tag", "v1.4.0")
-        found = inspect_checkout(product.directory)
+        found = inspect_checkout(product.directory, name=ReleaseName("lan-chat", "1.4.0"))
         source, when = found.source, found.time
         assert (len(source.commit), source.tag, source.dirty, when) == (40, "v1.4.0", False, 1_780_000_000)
         (product.directory / "CHANGELOG.md").write_text("changed")
