@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -46,6 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "host(*releases, **fields): what the fixture `host` is like, see tests/rig/hosts.py",
     ):
         config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_finish() -> None:
+    # What was collected stays to the end; each garbage collection would look through all of it.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -167,6 +167,8 @@ def owner_warnings(root: Root, request: ApprovalRequest, verified: VerifiedBundl
     """Return why a host might not count the approval, or would still ask for more."""
     found = []
     policy = root.environments.get(request.environment)
+    if not root.environments:
+        found.append("the root has no policies: hosts that trust it require no approvals")
     # One owner counts once, whatever the number of keys and roles.
     if owner in {each.owner for each in verified.evidence.accepted}:
         found.append(f"{owner} has released this bundle: hosts do not count an approval by the same owner")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned
     from bundler.config.model import BundleConfig
     from bundler.provenance.statement import BuildRun
-    from installer.core.format.manifest import FileEntry
+    from installer.core.format.manifest import FileEntry, Manifest
 
 _SHOWN = 3
 
@@ -38,6 +38,7 @@ def planned_text(planned: Planned, target: Path, *, show_all: bool) -> str:
     lines += [
         "",
         f"{manifest.product} {manifest.version}",
+        *_requires(manifest),
         f"source      {planned.checkout.as_text()}",
         *_exceptions(planned.config),
         f"would write {target}, at most {size_text(planned.payload_bytes)}; nothing was written",
@@ -52,6 +53,7 @@ def planned_json(planned: Planned, target: Path) -> dict[str, Any]:
         "dry_run": True,
         "payload_bytes_at_most": planned.payload_bytes,
         "files": len(planned.collected.inputs),
+        "requires": list(used_features(planned.manifest)),
         "inputs": [item.entry.path for item in planned.collected.inputs],
         "images": [image.reference for image in planned.images],
         "source": planned.checkout.as_json(),
@@ -79,10 +81,7 @@ def created_text(created: Created, planned: Planned, run: BuildRun, *, show_all:
         "",
         f"{manifest.product} {manifest.version}",
         f"identity    {created.identity}",
-        *(
-            f"requires    {word}: hosts with an earlier installer refuse the bundle"
-            for word in used_features(created.manifest)
-        ),
+        *_requires(manifest),
         f"source      {planned.checkout.as_text()}",
         *_exceptions(planned.config),
         f"built by    {run.builder.identity}",
@@ -102,6 +101,12 @@ def _contents(entries: Iterable[FileEntry], *, show_all: bool) -> str:
         groups.setdefault(entry.path.split("/")[0], []).append(entry.size)
     summary = [(name, str(len(sizes)), size_text(sum(sizes))) for name, sizes in groups.items()]
     return table([("WHAT", "FILES", "SIZE"), *summary], right=(1, 2))
+
+
+def _requires(manifest: Manifest) -> Iterator[str]:
+    """Yield the features that hosts must know, with what happens on those that do not."""
+    for word in used_features(manifest):
+        yield f"requires    {word}: hosts with an earlier installer refuse the bundle"
 
 
 def _exceptions(config: BundleConfig) -> Iterator[str]:

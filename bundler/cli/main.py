@@ -108,7 +108,7 @@ def completion(
     from installer.shared.command_tree.printed import completion as made
 
     text = made(shell, ("bundle",), app)
-    console.result(text, lambda: {"script": text}, asked_for=True)
+    console.result(text, lambda: {"text": text}, asked_for=True)
 
 
 @app.command(epilog="Example: bundle man | man -l -")
@@ -117,7 +117,7 @@ def man(_json: Json = False) -> None:
     from installer.shared.command_tree.printed import manual
 
     text = manual("bundle", __version__, app)
-    console.result(text, lambda: {"page": text}, asked_for=True)
+    console.result(text, lambda: {"text": text}, asked_for=True)
 
 
 @app.command(hidden=True)

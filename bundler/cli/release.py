@@ -138,9 +138,7 @@ def create(
     ] = None,
     tag_prefix: Annotated[
         str,
-        option(
-            metavar="TEXT", text="What stands before the version in tags of this product, such as `svc-a/`"
-        ),
+        option(metavar="TEXT", text="The text before the version in tags of this product, such as `svc-a/`"),
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, but write nothing")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="List every file, not only a summary")] = False,

@@ -27,7 +27,7 @@ class SourceRules:
 
     Attributes:
         required: Of REQUIREMENTS.
-        tag_prefix: What stands before the version in the tags of this product.
+        tag_prefix: The text before the version in tags of this product.
         in_pipeline: Whether a CI system runs this.
         has_epoch: Whether SOURCE_DATE_EPOCH gives the time of the bundle.
     """

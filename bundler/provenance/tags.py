@@ -21,7 +21,7 @@ class ReleaseName:
     Attributes:
         product: The product.
         version: Its version, without a leading `v`.
-        prefix: What stands before the version in its tags; empty: the product's name, or nothing.
+        prefix: The text before the version in its tags; empty: the product's name, or nothing.
     """
 
     product: str
@@ -63,7 +63,7 @@ def checked_prefix(given: str) -> str:
     raise UsageError(
         f"{given!r:.80} cannot be the beginning of a tag",
         where="--tag-prefix",
-        hint="give what stands before the version, for example --tag-prefix svc-a/ for svc-a/v1.4.0",
+        hint="give the text before the version, for example --tag-prefix svc-a/ for svc-a/v1.4.0",
     )
 
 

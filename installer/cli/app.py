@@ -301,7 +301,7 @@ def completion(
 
     console.json_output = json
     text = made(shell, NAMES, app)
-    console.result(text, lambda: {"script": text}, asked_for=True)
+    console.result(text, lambda: {"text": text}, asked_for=True)
 
 
 @app.command(epilog="Example: install man | man -l -")
@@ -312,4 +312,4 @@ def man(*, json: PrintsJson = False) -> None:
 
     console.json_output = json
     text = manual("waybill-install", __version__, app)
-    console.result(text, lambda: {"page": text}, asked_for=True)
+    console.result(text, lambda: {"text": text}, asked_for=True)

@@ -72,7 +72,8 @@ class Resolver:
         place = self.place(path)
         if why := forbidden(path, product):
             return why
-        if place != path and (why := forbidden(place, product)):
+        # Where no link leads away, it is the same place once more.
+        if why := forbidden(place, product):
             return f"leads to {place}, which {why}"
         own, _ = self._waybill()
         if f"{place}/".startswith(own) or self._is_inside(place.rpartition("/")[0] or "/"):

@@ -73,6 +73,7 @@ class Console(Ui):
 
     def begin(self) -> None:
         """Forget what is known of an earlier run: a process may run several commands."""
+        self.root = "/"
         self.record = RunRecord(self.program, self._shapes)
         self._secrets = Secrets()
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
-from installer.core.errors import Problem
+from installer.core.errors import Cause, Problem
 from installer.core.timestamps import format_time
 from installer.host.context import Context
 from installer.transaction import finalize
 
-OF_THE_RELEASE = frozenset({"health", "script", "engine", "timeout"})
+OF_THE_RELEASE = frozenset(get_args(Cause)) - {"interrupted", "io"}
 """Causes that the release has to answer for. An interruption and a failing disk are not among them: what is
 tried again after those may succeed, and has to, to bring the host up to date."""
 

@@ -182,7 +182,9 @@ def test_both_products_are_released_by_their_own_tags(
 def test_an_image_is_built_once_and_bundled_twice(
     origin: Path, tmp_path: Path, environment: dict[str, str], docker_engine: Engine
 ) -> None:
-    document = bundled(carry_out(origin, tmp_path, "svc-b/v1.4.0", environment | docker_engine.env), "svc-b")
+    path = f"{environment['PATH']}:{docker_engine.env['PATH']}"
+    engine = {**docker_engine.env, **environment, "PATH": path}
+    document = bundled(carry_out(origin, tmp_path, "svc-b/v1.4.0", engine), "svc-b")
     assert document["images"] == ["svc-b:1.4.0"]
     remove = ["docker", "rmi", "svc-b:1.4.0"]
     subprocess.run(remove, env=os.environ | docker_engine.env, check=True, capture_output=True)

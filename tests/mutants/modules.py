@@ -23,7 +23,6 @@ VERIFICATION = {
     "installer/core/trust/approval_check.py": _TRUST,
     "installer/core/trust/quorum.py": _TRUST,
     "installer/core/trust/rotation.py": (f"{_CORE}/trust/test_rotation.py",),
-    "installer/core/readmission.py": _host("commands/rollback_rules"),
     "installer/core/trust/signatures.py": _SIGNED,
     "installer/core/trust/gpgv.py": _SIGNED,
     "installer/core/trust/cosign.py": _SIGNED,
@@ -35,12 +34,12 @@ VERIFICATION = {
 }
 RECOVERY = {
     "installer/commands/common/recovery.py": _host(
-        "commands/recover", "commands/recover_roll_forward", "commands/obstructed_paths",
-        "transaction/state_repair", "commands/apply",
+        "commands/recover", "commands/recover_words", "commands/recover_roll_forward",
+        "commands/obstructed_paths", "transaction/state_repair", "transaction/old_release", "commands/apply",
     ),
     "installer/transaction/execute.py": _host(
         "transaction/execute", "transaction/reported_steps", "deploy/script", "planning/irreversible",
-        "commands/recover_roll_forward", "commands/apply",
+        "transaction/old_release", "commands/recover_roll_forward", "commands/apply",
     ),
     "installer/transaction/failures.py": _host(
         "transaction/failures", "transaction/execute", "planning/irreversible"
@@ -63,7 +62,6 @@ HOST = {
     "installer/host/lock.py": _host("host/lock", "host/lock_file"),
     "installer/host/ownership.py": _host("host/ownership"),
     "installer/host/resolved.py": _host("host/resolved", "planning/own_places"),
-    "installer/state/root_updates.py": _host("commands/trust_update", "commands/trust_ensure"),
     "installer/state/trust_store.py": (
         *_host(
             "state/trust_store",

@@ -172,8 +172,8 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
     before = snapshot(root(host), besides=("var",))
     kill_at(host, TWO, "rename /opt/.waybill")
     assert deployed(host) == "two"
-    said = status.product_status(host).text()
-    assert "was interrupted, or runs unseen; if interrupted: run `install recover`" in said
+    text = status.product_status(host).text()
+    assert "was interrupted, or runs unseen; if interrupted: run `install recover`" in text
     with exclusive(host) as (state, recovered):
         assert state.current is not None
         assert state.current.version == "1.0.0"

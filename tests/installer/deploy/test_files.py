@@ -45,7 +45,7 @@ def test_a_file_that_was_edited_at_the_prompt_is_not_overwritten(host: Context) 
     assert (raised.value.where, raised.value.what) == (CONF, "was changed after the plan was made")
     (problem,) = raised.value.problems
     assert problem.where == CONF
-    assert problem.what.startswith("the plan saw: file 0644 0:0 ")
+    assert problem.what.startswith(f"the plan saw: file 0644 {os.geteuid()}:{os.getegid()} ")
     assert "run the same command again: it makes a new plan" in problem.hint
     assert snapshot(root(host)) == before
     # The second plan sees it and treats it as any edited file.

@@ -13,7 +13,8 @@ from installer.host.system import System
 from installer.planning.plan import Options
 from installer.transaction.journal import Journal
 from installer.transaction.old_release import watch_old_release
-from tests.rig.releases import Notes, install, root
+from tests.rig.faulty import kill_at
+from tests.rig.releases import Notes, install, recovered, root
 from tests.rig.scripts import SCRIPT, scripted
 
 ALL = Options(only=frozenset({"files", "script"}))
@@ -76,3 +77,11 @@ def test_without_health_checks_or_an_old_release_nothing_is_said(host: Context) 
     error = upgrade(host)
     assert "nothing is installed, as before" in error.what
     assert [line for line in said(host) if "started again" in line] == []
+
+
+def test_recovery_watches_it_too(host: Context) -> None:
+    old(host, "test ! -e broken", within=0)
+    kill_at(host, scripted("2.0.0", 2), "rename /etc/.waybill")
+    (root(host) / "broken").touch()
+    assert [each.outcome for each in recovered(host)] == ["undone"]
+    assert said(host)[-1].startswith("WARNING: 1.0.0 was started again, but is not healthy: ")

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from installer.core.errors import IncompleteError, RolledBackError
+from installer.core.format.manifest import HealthCheck
 from installer.deploy.operation import PHASES
 from installer.host.context import Context
+from installer.host.system import System
+from installer.planning.plan import Options
 from installer.transaction.journal import Journal
-from tests.rig.releases import STATE, Notes, ReleaseSpec, root
+from tests.rig.releases import STATE, Notes, ReleaseSpec, install, root
 from tests.rig.scripts import SCRIPT, scripted
 from tests.rig.steps import FORWARD, install_steps, stepped, unhealthy
 
@@ -104,6 +107,39 @@ def test_past_the_point_of_no_return_as_well(host: Context) -> None:
     assert (root(host) / "etc/f").exists()
     committed = Journal.open(host.system, f"/{STATE}/txn/000001.done").records
     assert WORD not in str([record.fields for record in committed if record.type == "COMMIT"])
+
+
+class Interrupted(System):
+    """A host where somebody presses Ctrl-C right before a file is in its place."""
+
+    def rename(self, source: str, target: str) -> None:
+        if target == "/etc/f":
+            raise KeyboardInterrupt("SIGTERM")
+        super().rename(source, target)
+
+
+def test_only_who_interrupted_it_is_told_that_it_goes_back(host: Context) -> None:
+    for system, warnings in (
+        (Interrupted(root(host)), ["interrupted by SIGTERM: rolling back"]),
+        (host.system, []),
+    ):
+        steps, error = told(replace(host, system=system), scripted("1.0.0", 1, TELLS))
+        assert isinstance(error, RolledBackError)
+        assert [line for line in steps.lines if "rolling back" in line] == warnings
+
+
+def test_what_ails_the_old_release_afterwards_is_told_without_secrets(host: Context) -> None:
+    said = f"cd {root(host)}; ! test -e broken || {{ echo {WORD}; false; }}"
+    check = HealthCheck("command", "", command=("/bin/sh", "-c", said), within=0)
+    options = Options(only=frozenset({"files", "script"}))
+    install(host, replace(scripted("1.0.0", 1), health=(check,)), options)
+    host.secrets.add([WORD])
+    breaking = SCRIPT + b'touch "$WAYBILL_ROOT/broken"; exit 4\n'
+    with pytest.raises(RolledBackError) as caught:
+        install(host, scripted("2.0.0", 2, breaking), options)
+    sick = caught.value.problems[-1]
+    assert sick.where == "1.0.0"
+    assert WORD not in sick.what
 
 
 @pytest.mark.parametrize("fails", [True, False])

@@ -36,6 +36,7 @@ def test_every_output_is_ascii_in_the_c_locale(
     console.json_output = True
     console.result("", lambda: {"text": "→"})
     console.finish(0)
+    console.finish(0)
     said = capsys.readouterr()
     # A document is for programs: RFC 8259 has one encoding.
     assert said.out.startswith("1.4.0 -> 1.5.0 ... Ünsal\n")

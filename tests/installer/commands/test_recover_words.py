@@ -1,0 +1,73 @@
+"""What is said of recovery: to whoever waits for it, of what was recovered, and where a journal is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from installer.commands.common.recovery import Recovered, exclusive, report_recovered
+from installer.core.errors import BusyError, NotUndoneError
+from installer.host.context import Context
+from installer.shared.ui import Ui
+from tests.rig.chatd import ONE
+from tests.rig.releases import Notes, context, recovered, root
+
+
+class Said(Ui):
+    """Remembers what is said and told."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.facts: list[dict[str, Any]] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def tell(self, **facts: Any) -> None:
+        self.facts.append(facts)
+
+
+def test_what_was_recovered_is_said_and_counts_as_a_change() -> None:
+    said = Said()
+    report_recovered(said, [])
+    assert (said.warnings, said.facts) == ([], [])
+    rows = [Recovered("000001", "undone", "why"), Recovered("000002", "finished", "")]
+    report_recovered(said, rows)
+    assert said.warnings == [each.text() for each in rows]
+    assert said.facts == [{"changed": True}]
+
+
+def hint(host: Context) -> str:
+    """What is said where the backups of a transaction are there, but not its journal."""
+    backup = root(host) / host.layout.backup("000009")[1:]
+    backup.mkdir(parents=True)
+    with pytest.raises(NotUndoneError, match="the journal of an unfinished transaction is missing") as caught:
+        recovered(host)
+    assert f"1. mv {backup} {backup.with_suffix('.saved')} (it contains" in caught.value.hint
+    return caught.value.hint
+
+
+@pytest.mark.host(ONE)
+def test_without_its_journal_an_upgrade_is_ended_by_hand(host: Context) -> None:
+    link = root(host) / host.layout.current[1:]
+    target = link.readlink()
+    assert f"; 2. ln -sfn {target} {link}; 3. install rollback 1.0.0 --on-drift replace." in hint(host)
+
+
+def test_without_its_journal_a_first_install_is_ended_by_hand(host: Context) -> None:
+    link = root(host) / host.layout.current[1:]
+    assert f"; 2. rm -f {link}; 3. install the bundle again with --on-drift replace." in hint(host)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.1])
+def test_a_wait_is_announced(host: Context, wait: float) -> None:
+    other = context(host.system)
+    assert isinstance(other.progress, Notes)
+    with exclusive(host), pytest.raises(BusyError), exclusive(other, wait):
+        pass
+    assert [line.partition(": ")[2] for line in other.progress.lines] == (
+        ["waiting for up to 0.1 s"] if wait else []
+    )
+    with exclusive(other, wait):
+        pass
