@@ -97,6 +97,12 @@ class HostDir:
         """Return Waybill's own files, each log and lock only by its name: they hold times."""
         found: Files = {}
         for path, fact in _files(self.root / "var/lib/waybill").items():
+            # Since the baseline: what every user may read, and which values a release was rendered with.
+            if path.endswith(("/public.json", "/values.json")):
+                continue
+            if path == "audit.head":
+                found[path] = fact[:1]
+                continue
             named = path.startswith(("audit", "trusted-time", "evidence.d/", f"{PRODUCT}/txn/"))
             named |= path.rpartition("/")[2] in ("state.json", "history.jsonl", "lock")
             found[path] = fact[:2] if named else fact
