@@ -110,8 +110,13 @@ def test_wherever_the_power_goes_everything_is_undone(tmp_path: Path) -> None:
     assert after_a_power_cut(tap, tmp_path / "cut") == [old], "what is undone is on the disk"
 
 
-@pytest.mark.parametrize("kind", [FaultySystem, Split])
-def test_what_is_undone_after_a_kill_is_on_the_disk(tmp_path: Path, kind: type[FaultySystem]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "effect", "left"),
+    [(FaultySystem, "rename", 2), (Split, "rename", 3), (Split, "write_new /srv/a/.waybill", 2)],
+)
+def test_what_is_undone_after_a_kill_is_on_the_disk(
+    tmp_path: Path, kind: type[FaultySystem], effect: str, left: int
+) -> None:
     root = make(tmp_path / "host")
     put(root, "old")
     put(root, "link", "/srv/b/y")
@@ -121,10 +126,10 @@ def test_what_is_undone_after_a_kill_is_on_the_disk(tmp_path: Path, kind: type[F
     put(tmp_path / "golden", "old")
     put(tmp_path / "golden", "link", "/srv/b/y")
     CHANGE.do(on(tmp_path / "golden", golden), words, preimage)
-    at = next(number for number, effect in enumerate(golden.trace, 1) if effect.startswith("rename"))
+    at = next(number for number, name in enumerate(golden.trace, 1) if name.startswith(effect))
     with pytest.raises(Killed):
         CHANGE.do(on(root, kind(root, at, "kill before")), words, preimage)
-    assert len(list((root / "srv/a").iterdir())) == (3 if kind is Split else 2)
+    assert len(list((root / "srv/a").iterdir())) == left
     with tapped(root) as tap:
         CHANGE.undo(on(root), words, preimage)
     assert after_a_power_cut(tap, tmp_path / "cut") == [old]
