@@ -12,6 +12,11 @@ FREEZER := $(wildcard bundler/freeze/*.py bundler/freeze/*.sh bundler/freeze/not
 IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/null)
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)
 
+# The executables unpack themselves below the home directory; a user id without a name has none.
+ifeq ($(shell test -w "$${HOME:-/nonexistent}" && echo yes),)
+export HOME := $(CURDIR)/build/home
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup test check installer release faults bench fuzz mutants demo lock clean
 .DELETE_ON_ERROR:

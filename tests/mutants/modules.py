@@ -85,7 +85,6 @@ HOST = {
         "planning/file_changes_kept",
         "planning/other_products",
         "planning/found_directories",
-        "planning/drift",
     ),
     "installer/planning/directory_changes.py": _host("planning/found_directories"),
     "installer/deploy/file_operations.py": _host(

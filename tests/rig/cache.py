@@ -5,5 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Without HOME and without an entry in the passwd database, this is a path that nothing is at.
-CACHE = Path(os.environ.get("WAYBILL_RIG_CACHE") or os.path.expanduser("~/.cache/waybill-rig"))
+from tests.rig import home
+
+# Before the path is made: where the user has no home directory, the tests' own is the place.
+home.provide()
+CACHE = Path(os.environ.get("WAYBILL_RIG_CACHE") or Path.home() / ".cache" / "waybill-rig")

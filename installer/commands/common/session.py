@@ -16,7 +16,6 @@ from installer.host.system import System
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
-from installer.state.known_secrets import known_secrets
 from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
 
@@ -74,8 +73,14 @@ class Session:
         """Return the context of one product."""
         layout = Layout(product)
         self.secrets.allow([product])
+
+        def known() -> Iterable[str]:
+            from installer.state.known_secrets import known_secrets
+
+            return known_secrets(self.system, layout)
+
         # Read only once there is something to hide: a command may end before.
-        self.secrets.add_source(lambda: known_secrets(self.system, layout))
+        self.secrets.add_source(known)
         return Context(self.system, layout, self.ui.progress(), secrets=self.secrets)
 
     def trust(self) -> Trust:

@@ -13,19 +13,14 @@ A password may be a common word or a single digit, which must not blank every ot
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from installer.core.errors import Problem, WaybillError
-from installer.shared.secrecy.names import names_secret
-from installer.shared.secrecy.notations import MASK, is_literal, mask
+from installer.shared.secrecy import MASK
 
 SHORTEST = 4
 ANYWHERE = 8
@@ -86,6 +81,9 @@ class Secrets:
 
     def hide_all(self, lines: Iterable[str]) -> list[str]:
         """Return lines without what is known to be secret, and without values in a notation of one."""
+        # Patterns take long to compile: every command starts, and few have something to hide.
+        from installer.shared.secrecy.notations import mask
+
         return list(mask([self.hide(line) for line in lines]))
 
     def hide_in(self, value: Any) -> Any:
@@ -123,6 +121,12 @@ def secret_values(values: Any, schema: Mapping[str, Any] | None = None) -> dict[
     return dict(_of(values, (), False, [schema] if schema else [], schema or {}, _DEPTH))
 
 
+def _names_secret(name: str) -> bool:
+    from installer.shared.secrecy.names import names_secret
+
+    return names_secret(name)
+
+
 def _of(
     value: Any,
     path: tuple[str | int, ...],
@@ -138,7 +142,7 @@ def _of(
     if isinstance(value, dict):
         for key, each in value.items():
             below = [part for schema in schemas for part in _below(schema, key)]
-            named = names_secret(str(key))
+            named = _names_secret(str(key))
             # Each value in a group of secrets is one, but for names, paths and the like.
             inside = secret and not (isinstance(each, str) and _is_about(str(key)))
             yield from _of(each, (*path, key), named or inside, below, whole, left - 1)
@@ -146,8 +150,14 @@ def _of(
         below = [part for schema in schemas for part in (schema.get("items"), *schema.get("prefixItems", ()))]
         for number, each in enumerate(value):
             yield from _of(each, (*path, number), secret, below, whole, left - 1)
-    elif secret and _is_scalar(value) and is_literal(str(value)):
+    elif secret and _is_scalar(value) and _is_literal(str(value)):
         yield path, str(value)
+
+
+def _is_literal(value: str) -> bool:
+    from installer.shared.secrecy.notations import is_literal
+
+    return is_literal(value)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -156,7 +166,7 @@ def _is_scalar(value: Any) -> bool:
 
 def _is_about(key: str) -> bool:
     # `secrets: {user: …, password_file: …}`: a name that, added to `secret`, no longer names one.
-    return not names_secret(f"secret_{key}")
+    return not _names_secret(f"secret_{key}")
 
 
 def _expanded(schema: Any, whole: Mapping[str, Any], left: int) -> Iterator[dict[str, Any]]:
@@ -205,6 +215,11 @@ def _long(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _spellings(value: str) -> Iterator[str]:
+    import base64
+    import html
+    import shlex
+    from urllib.parse import quote, quote_plus
+
     yield value
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from installer.shared.secrecy import MASK
 from installer.shared.secrecy.names import names_secret
 
-MASK = "***"
 LONGEST = 16 * 1024
 """Characters of a line that are searched; what follows them is hidden if anything in the line is."""
 _NAME = r"(?P<name>[A-Za-z_][\w.\-]{1,79})"

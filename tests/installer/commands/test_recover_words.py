@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from installer.commands.common.recovery import Recovered, exclusive, report_recovered
 from installer.core.errors import BusyError, NotUndoneError
 from installer.host.context import Context
+from installer.host.system import System
 from installer.shared.ui import Ui
+from installer.state.trust_store import ROOT_FILE
 from tests.rig.chatd import ONE
 from tests.rig.releases import Notes, context, recovered, root
 
@@ -71,3 +75,15 @@ def test_a_wait_is_announced(host: Context, wait: float) -> None:
     )
     with exclusive(other, wait):
         pass
+
+
+def test_what_is_left_of_a_new_root_that_cannot_be_removed_stops_nothing(host: Context) -> None:
+    class Stuck(System):
+        def unlink(self, path: str) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    spare = root(host) / f"{ROOT_FILE[1:]}.new"
+    spare.parent.mkdir(parents=True)
+    spare.write_bytes(b"half")
+    assert recovered(context(Stuck(root(host)))) == []
+    assert spare.exists()

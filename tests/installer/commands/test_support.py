@@ -30,7 +30,7 @@ def collect(bench: Bench) -> dict[str, str]:
     path = bench.stick / "support.tar"
     path.unlink(missing_ok=True)
     code, document, said = bench.run("support", str(path))
-    assert (code, document["file"], said) == (0, str(path), "")
+    assert (code, document["path"], said) == (0, str(path), "")
     with tarfile.open(path) as archive:
         found = {each.name: archive.extractfile(each) for each in archive}
         texts = {name: file.read().decode() for name, file in found.items() if file}

@@ -127,3 +127,18 @@ def test_what_another_product_has_too_is_left_to_it_and_only_files_are_told(root
     assert changes.stays == dict.fromkeys((DATA, "/srv/a"), "belongs to other too")
     assert changes.notes == [f"{DATA} is not removed: it belongs to other too"]
     assert changes.operations() == []
+
+
+def test_where_only_the_mode_differs_the_remedy_is_the_command_that_sets_it_back(root: Path) -> None:
+    put(root, "mode", CONF)
+    for before in ([item("file", CONF)], []):
+        (problem,) = planned(root, before, [item("file", CONF)]).problems
+        assert problem.hint.startswith(f"set it back: chmod 0640 {CONF}; to keep it")
+    # Of the version that was installed, not of the new one.
+    (problem,) = planned(root, [old_file(CONF)], [item("file", CONF)], rendered=[CONF]).problems
+    assert problem.hint.startswith("put the change into the values file of the site; ")
+    (problem,) = planned(root, [item("file", CONF)], [], POLICIES["refuse"]).problems
+    assert problem.hint.startswith(f"set it back: chmod 0640 {CONF}; to remove it (a copy is kept)")
+    put(root, "third", CONF)
+    (problem,) = planned(root, [item("file", CONF)], [], POLICIES["refuse"]).problems
+    assert problem.hint.startswith("move it away; to remove it (a copy is kept)")

@@ -63,7 +63,9 @@ EVERY = pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 
 def said(ours: Bench, words: tuple[str, ...]) -> tuple[int, str, str]:
     code, document, _ = ours.run(*(newer(ours) if word == "NEWER" else word for word in words))
-    return code, str(document.get("where", "")), f"{document.get('what', '')}; {document.get('hint', '')}"
+    if not document["problems"]:
+        return code, "", ""
+    return code, document.where, f"{document.what}; {document.hint}"
 
 
 @pytest.mark.parametrize("path", [STATE, "var/lib/waybill"])
