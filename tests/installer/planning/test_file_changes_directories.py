@@ -11,6 +11,9 @@ import pytest
 from installer.core.errors import Problem
 from installer.deploy.file_backups import saw
 from installer.deploy.file_operations import CLEARED
+from installer.planning.destinations import Admission
+from installer.planning.file_changes import compare
+from installer.state.release import Installed
 from tests.rig.filechanges import (
     DATA,
     KEPT,
@@ -153,8 +156,25 @@ def test_nor_with_what_the_new_release_has_in_it_nor_one_that_nobody_installed(r
         assert problem.what == "is a directory, which was not installed by Waybill"
 
 
+def test_what_is_in_a_directory_that_is_made_cannot_be_there(root: Path) -> None:
+    changes = planned(root, [], [item("dir", "/srv/a/b"), item("file", "/srv/a/b/x")])
+    assert [(each["path"], each["saw"]) for each in changes.entries] == [
+        ("/srv/a/b", "absent"),
+        ("/srv/a/b/x", CLEARED),
+    ]
+
+
+def test_a_user_who_is_not_root_is_given_no_owners(root: Path) -> None:
+    host = on(root)
+    host.system.privileged = False
+    changes = compare(host.system, host.layout, "000009", [], [item("file", "/opt/x")], Admission(host))
+    assert changes.installed[0] == Installed("/opt", "dir", mode=0o755)
+
+
 def test_a_link_that_becomes_a_directory_is_removed_first(root: Path) -> None:
     put(root, "link", "/srv/a/b")
+    # Where the link led, somebody has a file of that name: it is another place from now on.
+    put(root, "third", "/srv/a/target/x")
     old = [item("link", "/srv/a/b")]
     changes = planned(root, old, [item("dir", "/srv/a/b"), item("file", "/srv/a/b/x")])
     assert paths(changes) == [("remove", "/srv/a/b"), ("make", "/srv/a/b"), ("add", "/srv/a/b/x")]

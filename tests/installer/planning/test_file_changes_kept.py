@@ -36,7 +36,8 @@ def test_what_was_kept_stays_kept_for_the_version_that_it_was_kept_against(root:
         assert change == FileChange("replace", f"{CONF}.waybill-new", len(NEW), "docs/x", kept)
     put(root, "third", f"{CONF}.waybill-new")
     row = [old_file(f"{CONF}.waybill-new", policy="beside")]
-    assert planned(root, [*before, *row], wanted).changes[0].kept == f"{KEPT}{CONF}.waybill-new"
+    changes = planned(root, [*before, *row], wanted)
+    assert changes.changes[0].kept == changes.entries[0]["keep"] == f"{KEPT}{CONF}.waybill-new"
     put(root, "other link", f"{CONF}.waybill-new")
     assert planned(root, before, wanted).changes[0].kept == f"{KEPT}{CONF}.waybill-new"
     put(root, "dir", f"{CONF}.waybill-new")
@@ -61,7 +62,8 @@ def test_what_was_kept_stays_at_the_removal_and_what_lies_beside_goes(root: Path
     old = [item("file", CONF, policy="kept"), item("file", f"{CONF}.waybill-new", policy="beside")]
     changes = planned(root, old, [])
     assert paths(changes) == [("remove", f"{CONF}.waybill-new")]
-    assert [each.path for each in changes.drifted] == [CONF]
+    assert [(each.path, each.treatment) for each in changes.drifted] == [(CONF, "keep")]
+    assert changes.problems == []
     assert paths(planned(root, old, [], POLICIES["keep"])) == [("remove", f"{CONF}.waybill-new")]
     assert paths(planned(root, old, [], POLICIES["replace"])) == [
         ("remove", CONF), ("remove", f"{CONF}.waybill-new"),
