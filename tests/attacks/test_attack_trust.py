@@ -262,7 +262,7 @@ def test_trust_that_others_can_change_is_refused(box: Box, part: str, mode: int)
     box.watch()
     said = box.apply()
     box.refused(said, 10, rf"host/{part}: can be written by")
-    assert f"chmod go-w {box.host / part}" in said.error["hint"]
+    assert f"chmod go-w {box.host / part}" in said.error["problems"][0]["hint"]
 
 
 @pytest.mark.parametrize("verb", ["init", "ensure"])

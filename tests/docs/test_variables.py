@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,6 +79,7 @@ def in_script() -> set[str]:
     return set(re.findall(r"\$\{?((?:WAYBILL|XDG)_[A-Z_]+|HOME|PATH)\b(?!_\$)", "\n".join(lines)))
 
 
+@functools.cache
 def variables() -> set[str]:
     known = constants()
     found = {name for path in sources() for name in read_in(ast.parse(path.read_text()), known)}

@@ -66,7 +66,7 @@ class Site:
     def reset(self) -> None:
         """Takes the product off the host and makes the host forget that it ever had it."""
         if self.host.run(f"test -e {STATE}/{PRODUCT}").rc == 0:
-            if self.status()["current"]:
+            if self.status()["installed"]:
                 self.install(f"remove {PRODUCT} --yes")
             # The audit log knows the highest sequence number, too.
             self.host.check(f"rm -rf {STATE}/{PRODUCT} {STATE}/audit*")

@@ -74,7 +74,7 @@ def test_every_output_names_the_program_as_it_was_called(capsys: pytest.CaptureF
         HostNotReadyError("x", hint="run `install status`", problems=[Problem("", "y", "`install a`")])
     )
     said = capsys.readouterr()
-    assert said.out == "then (./install status)\n"
+    assert said.out == "then (./install status --root /r)\n"
     assert "run: ./install recover" in said.err
     assert "`./install status --root /r`" in said.err
     assert "`./install a --root /r`" in said.err
