@@ -126,9 +126,7 @@ class _Comparison:
         return _ABSENT if self._is_new(parent(path)) else self._system.observe(path)
 
     def _is_new(self, directory: str) -> bool:
-        return bool(self._made) and (
-            directory in self._made or (directory != "/" and self._is_new(parent(directory)))
-        )
+        return directory in self._made
 
     def _hold(self, directory: str, for_: Installed) -> bool:
         """Plan a directory that something is to be in; return whether it can exist."""

@@ -11,6 +11,10 @@ import pytest
 from installer.core.errors import Problem
 from installer.deploy.file_backups import saw
 from installer.deploy.file_operations import CLEARED
+from installer.planning.destinations import Admission
+from installer.planning.file_changes import compare
+from installer.planning.owners import Owner
+from installer.state.release import Installed
 from tests.rig.filechanges import (
     DATA,
     KEPT,
@@ -68,6 +72,24 @@ def test_what_is_in_the_way_of_a_directory_is_named(root: Path, seen: str) -> No
     )
     assert {problem.where for problem in changes.problems} == {"/srv/a/b"}
     assert changes.operations() == []
+
+
+@pytest.mark.parametrize("old", [item("dir", "/srv/a/b/c", origin=""), old_file("/srv/a/b/c")])
+def test_below_what_is_in_the_way_nothing_is_planned(root: Path, old: Installed) -> None:
+    put(root, "third", "/srv/a/b")
+    admission = Admission(on(root))
+    for known in ([old], []):
+        changes = planned(root, known, [item("file", "/srv/a/b/c/x")], admission=admission)
+        assert [each.where for each in changes.problems] == ["/srv/a/b"]
+        assert (changes.installed, changes.changes, changes.early) == ([], [], [])
+        admission.others.places["/srv/a/b/c"] = Owner("other", item("dir", "/srv/a/b/c", origin=""))
+
+
+def test_a_directory_goes_back_once_to_what_it_was(root: Path) -> None:
+    put(root, "dir", "/srv/a/b")
+    old = item("dir", "/srv/a/b", was=f"0700 {OWNER['uid']}:{OWNER['gid']}")
+    changes = planned(root, [old], [item("file", "/srv/a/b/x")])
+    assert [each["mode"] for each in changes.late] == [0o700]
 
 
 def test_a_file_of_the_release_in_the_way_of_another_is_an_error_of_the_release(root: Path) -> None:
@@ -153,8 +175,28 @@ def test_nor_with_what_the_new_release_has_in_it_nor_one_that_nobody_installed(r
         assert problem.what == "is a directory, which was not installed by Waybill"
 
 
+def test_what_is_in_a_directory_that_is_made_cannot_be_there(root: Path) -> None:
+    changes = planned(root, [], [item("dir", "/srv/a/b"), item("file", "/srv/a/b/x")])
+    assert [(each["path"], each["saw"]) for each in changes.entries] == [
+        ("/srv/a/b", "absent"),
+        ("/srv/a/b/x", CLEARED),
+    ]
+
+
+def test_a_user_who_is_not_root_is_given_no_owners(root: Path) -> None:
+    host = on(root)
+    host.system.privileged = False
+    changes = compare(host.system, host.layout, "000009", [], [item("file", "/opt/x")], Admission(host))
+    assert changes.installed[0] == Installed("/opt", "dir", mode=0o755)
+
+
 def test_a_link_that_becomes_a_directory_is_removed_first(root: Path) -> None:
     put(root, "link", "/srv/a/b")
+    # Where the link led, somebody has a file of that name: it is another place from now on.
+    put(root, "third", "/srv/a/target/x")
+    put(root, "dir", "/srv/a/target/c")
+    below = planned(root, [item("link", "/srv/a/b")], [item("dir", "/srv/a/b"), item("file", "/srv/a/b/c/x")])
+    assert paths(below)[1:] == [("make", "/srv/a/b"), ("make", "/srv/a/b/c"), ("add", "/srv/a/b/c/x")]
     old = [item("link", "/srv/a/b")]
     changes = planned(root, old, [item("dir", "/srv/a/b"), item("file", "/srv/a/b/x")])
     assert paths(changes) == [("remove", "/srv/a/b"), ("make", "/srv/a/b"), ("add", "/srv/a/b/x")]

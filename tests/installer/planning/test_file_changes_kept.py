@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.host import file_systems
 from installer.planning.changes import FileChange
 from installer.planning.destinations import Admission
 from installer.planning.owners import Owner
@@ -36,7 +37,8 @@ def test_what_was_kept_stays_kept_for_the_version_that_it_was_kept_against(root:
         assert change == FileChange("replace", f"{CONF}.waybill-new", len(NEW), "docs/x", kept)
     put(root, "third", f"{CONF}.waybill-new")
     row = [old_file(f"{CONF}.waybill-new", policy="beside")]
-    assert planned(root, [*before, *row], wanted).changes[0].kept == f"{KEPT}{CONF}.waybill-new"
+    changes = planned(root, [*before, *row], wanted)
+    assert changes.changes[0].kept == changes.entries[0]["keep"] == f"{KEPT}{CONF}.waybill-new"
     put(root, "other link", f"{CONF}.waybill-new")
     assert planned(root, before, wanted).changes[0].kept == f"{KEPT}{CONF}.waybill-new"
     put(root, "dir", f"{CONF}.waybill-new")
@@ -49,6 +51,7 @@ def test_another_version_is_asked_for_again_but_not_by_a_rollback(root: Path, ba
     put(root, "third", CONF)
     changes = planned(root, [old_file(CONF, policy="kept")], [item("file", CONF)], back=back)
     assert bool(changes.problems) != back
+    assert planned(root, [old_file(CONF, policy="kept")], [item("file", CONF)]).problems
     if back:
         assert [change.path for change in changes.changes] == [f"{CONF}.waybill-new"]
     # What was not kept is refused either way.
@@ -61,7 +64,8 @@ def test_what_was_kept_stays_at_the_removal_and_what_lies_beside_goes(root: Path
     old = [item("file", CONF, policy="kept"), item("file", f"{CONF}.waybill-new", policy="beside")]
     changes = planned(root, old, [])
     assert paths(changes) == [("remove", f"{CONF}.waybill-new")]
-    assert [each.path for each in changes.drifted] == [CONF]
+    assert [(each.path, each.treatment) for each in changes.drifted] == [(CONF, "keep")]
+    assert changes.problems == []
     assert paths(planned(root, old, [], POLICIES["keep"])) == [("remove", f"{CONF}.waybill-new")]
     assert paths(planned(root, old, [], POLICIES["replace"])) == [
         ("remove", CONF), ("remove", f"{CONF}.waybill-new"),
@@ -127,6 +131,21 @@ def test_what_another_product_has_too_is_left_to_it_and_only_files_are_told(root
     assert changes.stays == dict.fromkeys((DATA, "/srv/a"), "belongs to other too")
     assert changes.notes == [f"{DATA} is not removed: it belongs to other too"]
     assert changes.operations() == []
+
+
+def test_what_is_refused_does_not_go_either(root: Path) -> None:
+    put(root, "third", DATA)
+    admission = Admission(on(root))
+    admission.others.places[DATA] = Owner("other", item("file", DATA))
+    changes = planned(root, [old_file(DATA)], [item("file", DATA)], admission=admission)
+    assert [each.where for each in changes.problems] == [DATA]
+    assert (changes.stays, changes.operations()) == ({}, [])
+
+
+def test_where_no_modes_are_kept_none_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_systems, "_poor_types", lambda: {root.stat().st_dev: "vfat"})
+    (entry,) = planned(root, [], [item("file", DATA)]).entries
+    assert entry["loose"] is True
 
 
 def test_where_only_the_mode_differs_the_remedy_is_the_command_that_sets_it_back(root: Path) -> None:
