@@ -264,7 +264,8 @@ class TestLibraries:
 
     def test_a_loader_that_no_host_has_is_named(self, programs: Path) -> None:
         found, *_ = self.said({"libownown.so.1"}, (programs / "foreign", "bin/x"))
-        assert found.what.startswith("is started by /xxx")
+        assert found.what.startswith("is started by ")
+        assert "xxx" in found.what
 
     def test_a_stripped_program_is_understood_and_a_damaged_one_passed_over(
         self, programs: Path, tmp_path: Path
