@@ -66,7 +66,11 @@ def _version(value: bool) -> None:
 def options(
     _log_format: Annotated[
         str,
-        typer.Option("--log-format", help="Format of log lines on stderr: text or json; allowed anywhere"),
+        typer.Option(
+            "--log-format",
+            metavar="FORMAT",
+            help="Format of log lines on stderr: text or json; allowed anywhere",
+        ),
     ] = "text",
     _quiet: Annotated[
         bool,

@@ -62,7 +62,11 @@ BundleFile = Annotated[Path, argument("BUNDLE", "The bundle")]
 # Never the key itself or its password: arguments show up in process lists.
 Key = Annotated[
     str | None,
-    option("--key", metavar="KEY", text="cosign private key: a file, env:NAME, fd:N, or - for stdin"),
+    option(
+        "--key",
+        metavar="KEY",
+        text="cosign private key: a file, env:NAME, fd:N, or - for stdin",
+    ),
 ]
 PasswordFrom = Annotated[
     str,

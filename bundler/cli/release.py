@@ -34,7 +34,9 @@ def init(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Directory; created if it does not exist")
     ] = Path(),
-    template: Annotated[str, typer.Option(help="Name of the template; --list shows all")] = "service",
+    template: Annotated[
+        str, typer.Option(metavar="TEMPLATE", help="Name of the template; --list shows all")
+    ] = "service",
     show_list: Annotated[bool, typer.Option("--list", help="Print the templates, and write nothing")] = False,
     _json: Json = False,
 ) -> None:
@@ -98,15 +100,20 @@ def keygen(
 def create(
     version: Annotated[str, argument("VERSION", "Semantic version; a leading `v` is optional")],
     directory: Annotated[
-        Path, typer.Option("-C", "--directory", help="Directory that contains bundle.yaml")
+        Path, typer.Option("-C", "--directory", metavar="DIR", help="Directory that contains bundle.yaml")
     ] = Path(),
     output: Annotated[
-        Path | None, option("-o", "--output", text="File to write [default: DIR/dist/PRODUCT-VERSION.tar]")
+        Path | None,
+        option(
+            "-o", "--output", metavar="FILE", text="File to write [default: DIR/dist/PRODUCT-VERSION.tar]"
+        ),
     ] = None,
     key: Key = None,
     gpg_key: GpgKey = None,
     password_from: PasswordFrom = "",
-    platform: Annotated[Texts, option(text="Only this platform, `os/arch`; may be repeated")] = None,
+    platform: Annotated[
+        Texts, option(metavar="OS/ARCH", text="Only this platform, `os/arch`; may be repeated")
+    ] = None,
     builder: Annotated[
         str, option(metavar="ID", text="Id of the builder in the provenance [default: detected from CI]")
     ] = "",
@@ -231,7 +238,9 @@ def diff(
 
 
 def installer(
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write")] = DEFAULT_INSTALLER,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="File to write")
+    ] = DEFAULT_INSTALLER,
     _json: Json = False,
 ) -> None:
     """Write the standalone executable `install`.

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation")]
 Public = Annotated[
-    Path | None, option("--public", text="With --attach: the public key, or a root.json that contains it")
+    Path | None,
+    option("--public", metavar="FILE", text="With --attach: the public key, or a root.json that contains it"),
 ]
 
 
@@ -52,7 +53,12 @@ def sign(
     public: Public = None,
     output: Annotated[
         Path | None,
-        option("-o", "--output", text="With --prepare: the file to write [default: BUNDLE.SHA256SUMS]"),
+        option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            text="With --prepare: the file to write [default: BUNDLE.SHA256SUMS]",
+        ),
     ] = None,
     _json: Json = False,
 ) -> None:
@@ -98,29 +104,31 @@ def _required_public(public: Path | None) -> Path:
 
 def approve(
     bundle: BundleFile,
-    role: Annotated[str, option(text="Role of the approver: provenance, security, ops or break-glass")] = "",
-    env: Annotated[str, option(text="Environment that the approval is for")] = "",
+    role: Annotated[
+        str, option(metavar="ROLE", text="Role of the approver: provenance, security, ops or break-glass")
+    ] = "",
+    env: Annotated[str, option(metavar="ENV", text="Environment that the approval is for")] = "",
     key: Key = None,
     gpg_key: GpgKey = None,
     password_from: PasswordFrom = "",
-    change_id: Annotated[str, option(text="Id of the change request")] = "",
+    change_id: Annotated[str, option(metavar="ID", text="Id of the change request")] = "",
     rollback_to: Annotated[
-        str, option(text="Version to roll back to, or `none` for a first installation")
+        str, option(metavar="VERSION", text="Version to roll back to, or `none` for a first installation")
     ] = "",
     expires: Annotated[
-        str, typer.Option(help="Expiry: a duration (14d) or a time (2030-01-31T00:00:00Z)")
+        str, typer.Option(metavar="TIME", help="Expiry: a duration (14d) or a time (2030-01-31T00:00:00Z)")
     ] = "14d",
     target: Annotated[Texts, option(metavar="HOST", text="Only valid on this host; may be repeated")] = None,
     root: Annotated[
         Path | None,
-        option(text="Verify the bundle first by this root.json, as hosts do"),
+        option(metavar="FILE", text="Verify the bundle first by this root.json, as hosts do"),
     ] = None,
     release_key: Annotated[
         Path | None,
         option(metavar="PUB", text="Without a root: verify that this public key has released the bundle"),
     ] = None,
     yes: Yes = False,
-    note: Annotated[str, option(text="Free text; required for break-glass")] = "",
+    note: Annotated[str, option(metavar="TEXT", text="Free text; required for break-glass")] = "",
     sidecar: Annotated[
         bool, typer.Option("--sidecar", help="Do not change the bundle: write to BUNDLE.approvals/")
     ] = False,
@@ -137,7 +145,8 @@ def approve(
     attach: Attach = None,
     public: Public = None,
     statement: Annotated[
-        Path | None, option(text="With --attach: the file that was signed [default: BUNDLE.ROLE.json]")
+        Path | None,
+        option(metavar="FILE", text="With --attach: the file that was signed [default: BUNDLE.ROLE.json]"),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Complete or remove an interrupted approval")
@@ -309,9 +318,13 @@ def _withdraw(
 
 def verify(
     bundle: Annotated[str, argument("BUNDLE", "The bundle, or - for stdin")],
-    key: Annotated[Path | None, option(text="Trust only this public key (cosign or GPG)")] = None,
-    root: Annotated[Path | None, option(text="Trust this root.json, as hosts do")] = None,
-    env: Annotated[str, option(text="With --root: also check the policy of this environment")] = "",
+    key: Annotated[
+        Path | None, option(metavar="FILE", text="Trust only this public key (cosign or GPG)")
+    ] = None,
+    root: Annotated[Path | None, option(metavar="FILE", text="Trust this root.json, as hosts do")] = None,
+    env: Annotated[
+        str, option(metavar="ENV", text="With --root: also check the policy of this environment")
+    ] = "",
     target: Annotated[str, option(metavar="HOST", text="With --env: check approvals for this host")] = "",
     approvals: Annotated[
         Paths,

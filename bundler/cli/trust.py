@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bundler.cli.edited_root import print_edited
 from bundler.cli.options import (
     Attach,
     GpgKey,
@@ -29,11 +29,12 @@ from installer.shared.command_tree.help import Group
 from installer.shared.run_record import root_row
 
 if TYPE_CHECKING:
-    from bundler.trust.root_files import Edited
     from installer.core.trust.signatures import TrustedKey
 
 RootFile = Annotated[Path, argument("ROOT", "The root.json")]
-Expires = Annotated[str, typer.Option(help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")]
+Expires = Annotated[
+    str, typer.Option(metavar="TIME", help="Expiry: a duration (365d) or a time (2030-01-31T00:00:00Z)")
+]
 
 trust_app = typer.Typer(
     cls=Group, rich_markup_mode=None, no_args_is_help=True,
@@ -45,70 +46,33 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _print_edited(path: Path, edited: Edited, what: str, part: str = "") -> None:
-    """Print what was changed and what it leads to; of the root itself only the part that was changed.
-
-    Args:
-        path: The root.
-        edited: What was done to it.
-        what: The change, in words.
-        part: The first line of that part, as `bundle trust show` has it; empty for none.
-    """
-    from installer.core.trust.root import display_fingerprint
-    from installer.core.trust.root_view import view
-
-    file = edited.file
-    shown = view(file.root, file.data, _now())
-    lines = [what]
-    if part and part in (whole := shown.lines()):
-        own = whole[whole.index(part) :]
-        lines += own[: own.index("")] if "" in own else own
-    if edited.archived is not None:
-        previous = file.root.version - 1
-        lines.append(f"version {previous} may be in use on hosts: saved as {edited.archived.name}")
-    elif edited.dropped:
-        lines.append(f"removed signatures of the previous content: {', '.join(edited.dropped)}")
-    lines += [each.as_text() for each in file.standings(_now())]
-    archived = str(edited.archived) if edited.archived else ""
-    # The whole root is one command away; here it would hide what has just changed.
-    lines.append(f"version {file.root.version}, fingerprint {display_fingerprint(shown.fingerprint)}")
-    lines.append(f"see all of it with: bundle trust show {shlex.quote(str(path))}")
-    console.result(
-        "\n".join(lines),
-        lambda: {
-            "changed": True,
-            "from": root_row(file.previous.version) if file.previous else None,
-            "to": root_row(file.root.version, file.fingerprint),
-            "trust": shown.as_json(),
-            "archived": archived or None,
-            "dropped": list(edited.dropped),
-        },
-    )
-
-
 @trust_app.command(
     "init", epilog="Example: bundle trust init root.json --release-key release.pub --owner release-team"
 )
 def init(
     path: Annotated[Path, argument("ROOT", "The file to write")],
     release_key: Annotated[
-        Paths, option(text="Public key, .pub, with the role release; may be repeated")
+        Paths, option(metavar="FILE", text="Public key, .pub, with the role release; may be repeated")
     ] = None,
     gpg_release: Annotated[
         Texts, option(metavar="FPR", text="GPG key with the role release; may be repeated")
     ] = None,
     owner: Annotated[
-        Texts, option(text="Owner of the release keys: one for all keys, or one for each key")
+        Texts, option(metavar="NAME", text="Owner of the release keys: one for all keys, or one for each key")
     ] = None,
     expires: Expires = "365d",
-    threshold: Annotated[int, typer.Option(help="Number of owners that must sign a release")] = 1,
+    threshold: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Number of owners that must sign a release")
+    ] = 1,
     root_key: Annotated[
-        Paths, option(text="Public key, .pub, that may sign the next root; may be repeated")
+        Paths, option(metavar="FILE", text="Public key, .pub, that may sign the next root; may be repeated")
     ] = None,
     gpg_root: Annotated[
         Texts, option(metavar="FPR", text="GPG key that may sign the next root; may be repeated")
     ] = None,
-    root_threshold: Annotated[int, typer.Option(help="Number of owners that must sign the next root")] = 1,
+    root_threshold: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Number of owners that must sign the next root")
+    ] = 1,
     _json: Json = False,
 ) -> None:
     """Create the first root.json."""
@@ -163,12 +127,19 @@ def add_key(
     keys: Annotated[Paths, argument("[KEY.pub]...", "Public keys: cosign, or armored GPG")] = None,
     gpg: Annotated[Texts, option(metavar="FPR", text="Key of your GPG keyring; may be repeated")] = None,
     role: Annotated[
-        Texts, option(text="release, root, provenance, security, ops or break-glass; may be repeated")
+        Texts,
+        option(
+            metavar="ROLE", text="release, root, provenance, security, ops or break-glass; may be repeated"
+        ),
     ] = None,
-    owner: Annotated[str, option(text="Owner of the keys [default: file name without its suffix]")] = "",
-    not_after: Annotated[str, option(text="Expiry of the keys: a duration (365d) or a time")] = "",
+    owner: Annotated[
+        str, option(metavar="NAME", text="Owner of the keys [default: file name without its suffix]")
+    ] = "",
+    not_after: Annotated[
+        str, option(metavar="TIME", text="Expiry of the keys: a duration (365d) or a time")
+    ] = "",
     threshold: Annotated[
-        int, option(text="Number of owners that the roles require [default: unchanged]")
+        int, option(metavar="NUMBER", text="Number of owners that the roles require [default: unchanged]")
     ] = 0,
     _json: Json = False,
 ) -> None:
@@ -187,7 +158,7 @@ def add_key(
     until = parse_expiry(not_after, _now()) if not_after else None
     added = [replace(each, owner=owner or each.owner, not_after=until) for each in added]
     edited = add_keys(path, added, role, _now(), threshold)
-    _print_edited(
+    print_edited(
         path, edited, "\n".join(f"{each.keyid8} of {each.owner}: {', '.join(role)}" for each in added)
     )
 
@@ -199,7 +170,7 @@ def set_policy(
     require: Annotated[
         Texts, option(metavar="ROLE[=N]", text="Require approvals by N owners in ROLE; may be repeated")
     ] = None,
-    change_id: Annotated[bool | None, option(text="Require the id of a change request")] = None,
+    change_id: Annotated[bool | None, option(metavar="ID", text="Require the id of a change request")] = None,
     rollback_plan: Annotated[bool | None, option(text="Require a rollback plan")] = None,
     builder: Annotated[
         Texts, option(metavar="ID", text="Accept only bundles of this builder; may be repeated")
@@ -208,8 +179,12 @@ def set_policy(
         Texts, option(metavar="URL", text="Accept only sources of this repository; may be repeated")
     ] = None,
     clean_tree: Annotated[bool | None, option(text="Require sources without uncommitted changes")] = None,
-    max_age: Annotated[str, option(text="Maximum age of approvals, for example 14d")] = "",
-    product: Annotated[Texts, option(text="Accept only this product; may be repeated")] = None,
+    max_age: Annotated[
+        str, option(metavar="DURATION", text="Maximum age of approvals, for example 14d")
+    ] = "",
+    product: Annotated[
+        Texts, option(metavar="PRODUCT", text="Accept only this product; may be repeated")
+    ] = None,
     break_glass: Annotated[bool | None, option(text="Let the role break-glass replace approvals")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the policy")] = False,
     _json: Json = False,
@@ -237,7 +212,7 @@ def set_policy(
     )
     edited = trust_edit.set_policy(path, environment, None if remove else policy, _now())
     what = f"{environment}: policy {'removed' if remove else 'set'}"
-    _print_edited(path, edited, what, f"environment {environment}")
+    print_edited(path, edited, what, f"environment {environment}")
 
 
 @trust_app.command("set-product", epilog="Example: bundle trust set-product root.json lan-chat --floor 1.4.2")
@@ -260,7 +235,7 @@ def set_product(
 
     if not floor and not reset:
         raise UsageError("nothing to set", hint="give --floor VERSION or --reset")
-    _print_edited(
+    print_edited(
         path, trust_edit.set_product(path, product, _now(), floor=floor, reset=reset), f"{product}: set"
     )
 
@@ -280,7 +255,7 @@ def revoke(
     """
     from bundler.commands import trust_edit
 
-    _print_edited(path, trust_edit.revoke(path, key or (), bundle or (), _now()), "revoked")
+    print_edited(path, trust_edit.revoke(path, key or (), bundle or (), _now()), "revoked")
 
 
 @trust_app.command("rotate", epilog="Example: bundle trust rotate root.json --replace 1a2b3c4d=new.pub")
@@ -308,7 +283,7 @@ def rotate(
         # Read before the root is changed: a missing file changes nothing.
         replaced[keyid] = key_from_file(Path(file))
     edited = trust_edit.rotate(path, _now(), expires=expires, replaced=replaced, removed=remove or ())
-    _print_edited(path, edited, f"version {edited.file.root.version}")
+    print_edited(path, edited, f"version {edited.file.root.version}")
 
 
 @trust_app.command("sign", epilog="Example: bundle trust sign root.json --key ana.key")
@@ -320,11 +295,16 @@ def sign(
     prepare: Prepare = False,
     attach: Attach = None,
     public: Annotated[
-        Path | None, option(text="With --attach: the public key [default: keys of ROOT]")
+        Path | None, option(metavar="FILE", text="With --attach: the public key [default: keys of ROOT]")
     ] = None,
     output: Annotated[
         Path | None,
-        option("-o", "--output", text="With --prepare: the file to write [default: ROOT.unsigned]"),
+        option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            text="With --prepare: the file to write [default: ROOT.unsigned]",
+        ),
     ] = None,
     _json: Json = False,
 ) -> None:
@@ -362,10 +342,11 @@ def sign(
 def sheet(
     path: RootFile,
     installer: Annotated[
-        Path | None, option(text="The executable `install` that is carried with the bundles")
+        Path | None, option(metavar="FILE", text="The executable `install` that is carried with the bundles")
     ] = None,
     output: Annotated[
-        Path | None, option("-o", "--output", text="FILE.html or FILE.txt [default: text on stdout]")
+        Path | None,
+        option("-o", "--output", metavar="FILE", text="FILE.html or FILE.txt [default: text on stdout]"),
     ] = None,
     _json: Json = False,
 ) -> None:

@@ -59,7 +59,8 @@ app = typer.Typer(
 @app.callback()
 def options(
     _log_format: Annotated[
-        str, typer.Option("--log-format", help="Format of log lines on stderr: text or json.")
+        str,
+        typer.Option("--log-format", metavar="FORMAT", help="Format of log lines on stderr: text or json."),
     ] = "text",
     _quiet: Annotated[
         bool, typer.Option("--quiet", help="Print only warnings, errors and questions, and --json.")

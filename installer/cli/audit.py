@@ -15,7 +15,10 @@ from installer.shared.cli_options import with_option_groups
 def audit(
     *,
     product: Annotated[
-        str, typer.Option("--product", help="Show only the records of this product.", show_default=False)
+        str,
+        typer.Option(
+            "--product", metavar="PRODUCT", help="Show only the records of this product.", show_default=False
+        ),
     ] = "",
     since: Annotated[
         str,

@@ -22,6 +22,7 @@ HostEnvironment = Annotated[
     str,
     typer.Option(
         "--env",
+        metavar="ENV",
         help="Environment of this host; it is written to /etc/waybill/environment. If not given, and not set "
         "yet, the command asks for it where the root has policies.",
         show_default=False,
@@ -41,6 +42,7 @@ def trust_init(
     fingerprint: Annotated[
         str,
         typer.Option(
+            metavar="SHA256",
             help="Its fingerprint, from the trust sheet. If not given, the command asks for it.",
             show_default=False,
         ),
@@ -63,7 +65,8 @@ def trust_ensure(
     path: Annotated[Path, typer.Argument(metavar="ROOT", help="The root.json file.", show_default=False)],
     *,
     fingerprint: Annotated[
-        str, typer.Option(help="Its fingerprint, from the trust sheet. Compared every time.")
+        str,
+        typer.Option(metavar="SHA256", help="Its fingerprint, from the trust sheet. Compared every time."),
     ],
     update: Annotated[
         Path | None,
@@ -184,6 +187,7 @@ def setup(
     env: Annotated[
         str,
         typer.Option(
+            metavar="ENV",
             help="The environment of this host; it is written to /etc/waybill/environment.",
             show_default=False,
         ),

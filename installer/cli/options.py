@@ -40,7 +40,9 @@ BundleName = Annotated[
 ]
 Product = Annotated[
     str | None,
-    typer.Option("--product", help="The product, if several are installed.", show_default=False),
+    typer.Option(
+        "--product", metavar="PRODUCT", help="The product, if several are installed.", show_default=False
+    ),
 ]
 OnDrift = Annotated[
     list[str] | None,
@@ -93,7 +95,10 @@ TrustRoot = Annotated[
 RootFingerprint = Annotated[
     str,
     typer.Option(
-        "--fingerprint", help="With --trust-root: its fingerprint, from the trust sheet.", show_default=False
+        "--fingerprint",
+        metavar="SHA256",
+        help="With --trust-root: its fingerprint, from the trust sheet.",
+        show_default=False,
     ),
 ]
 Methods = list[str] | None
@@ -162,6 +167,7 @@ class Verification:
         str,
         typer.Option(
             "--env",
+            metavar="ENV",
             help="Environment to verify for, if /etc/waybill/environment does not set it. Before an "
             "installation, set it with trust init.",
             show_default=False,

@@ -132,7 +132,7 @@ class ChangeFiles(Handler):
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Back up, write next to the target, rename into place, remove; sync each stage before the next.
 
-        It is always before the point of no return: cut short, it is undone and never done again.
+        It is always before the point of no return: after an interruption it is undone, never done again.
         """
         with context.system.hold_directories():
             self._do(context, args, preimage)

@@ -112,6 +112,7 @@ COMPONENTS: dict[str, Component] = {
     "curl": Component(on_path("curl"), apt("curl")),
     "zstd": Component(on_path("zstd"), apt("zstd")),
     "xz": Component(on_path("xz"), apt("xz-utils")),
+    "bzip2": Component(on_path("bzip2"), apt("bzip2")),
     "unzip": Component(on_path("unzip"), apt("unzip")),
     "strace": Component(on_path("strace"), apt("strace")),
     "skopeo": Component(on_path("skopeo"), apt("skopeo")),

@@ -62,6 +62,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o7777
 
 
+@pytest.mark.needs("root")
 def test_by_default_another_mode_is_refused_with_the_remedies(host: Context, data: Path) -> None:
     before = snapshot(root(host), besides=("var",))
     with planned(host, with_directory()) as plan, pytest.raises(HostNotReadyError) as raised:
@@ -89,6 +90,7 @@ def test_kept_it_stays_as_it_is_and_that_is_no_drift(host: Context, data: Path) 
     assert mode(data) == 0o755
 
 
+@pytest.mark.needs("root")
 def test_replaced_it_is_changed_and_the_removal_changes_it_back(host: Context, data: Path) -> None:
     with planned(host, with_directory(), REPLACE) as plan:
         text = plan_text.plan_text(plan)
