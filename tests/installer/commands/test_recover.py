@@ -301,7 +301,7 @@ def test_a_state_that_cannot_be_mended_is_named(tmp_path: Path) -> None:
     host = context(System(tmp_path))
     install(host, ONE)
     (tmp_path / STATE / "state.json").unlink()
-    with pytest.raises(NotUndoneError, match="cannot recover the state: .*No space") as caught:
+    with pytest.raises(NotUndoneError, match=r"cannot recover the state: .*No space") as caught:
         recovered(context(Full(tmp_path)))
     assert caught.value.where == host.layout.state_file
     assert [each.outcome for each in recovered(host)] == ["repaired"]
