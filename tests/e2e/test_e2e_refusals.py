@@ -173,7 +173,7 @@ def test_reports_are_one_document(running, desk, words):
 
 
 @pytest.mark.parametrize(
-    "words", ["nonsense.tar --yes", "--no-such-option", "rollback 9.9.9 --yes", "remove ghost --yes"]
+    "words", ["nonsense.tar --yes", "--no-such-option", "rollback 9.9.9 --yes", "remove ../ghost --yes"]
 )
 def test_wrong_words_are_explained_without_a_trace(running, words):
     rc, _, err = running.run(words)

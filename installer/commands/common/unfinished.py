@@ -60,6 +60,8 @@ def find_unfinished(context: Context) -> Found:
     # Backups are listed before the journals are read: each has its record before it is made.
     try:
         there = set(system.names(layout.transactions))
+    except NotADirectoryError:
+        there = set[str]()  # `read_state` says what is wrong with the place
     except PermissionError:
         return _as_seen_by_others(context)
     # Asked for before the journals are read: a command that ends meanwhile leaves none that is open. Only

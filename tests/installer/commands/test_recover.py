@@ -330,7 +330,7 @@ def test_what_cannot_be_cleared_is_named_and_stops_nothing(cut_short: Context) -
     assert isinstance(stuck.progress, Notes)
     (line,) = stuck.progress.lines
     assert line.startswith(
-        f"not cleared yet: /{STATE}/state.json: cannot be cleared: Input/output error; hint: "
+        f"not cleared yet: /{STATE}/state.json.new: cannot be cleared: Input/output error; hint: "
     )
     assert recovered(cut_short) == []
     assert not (root(cut_short) / STATE / "state.json.new").exists()

@@ -161,7 +161,7 @@ def test_rollback_keeps_what_was_kept_without_being_told_again(host: Context) ->
     assert (root(host) / NEW).read_text() == "port: 1\npassword: hunter1\n"
     assert (root(host) / DAEMON).read_bytes() == b"daemon 1"
     assert len(looked(host).edited) == 1
-    roll_back(host, options=REPLACE)
+    roll_back(host, "2.0.0", options=REPLACE)
     assert path.read_text() == "port: 2\npassword: hunter1\n"
     assert not (root(host) / NEW).exists()
 
