@@ -8,12 +8,13 @@ of probes. The public file has none of these. It is derived, so nothing that cha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError
-from installer.host.atomic_file import replace_file, temporary_path
+from installer.host.atomic_file import remove_present, replace_file, temporary_path
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.state import STATE_LIMIT, State, cannot_read_error, load
@@ -60,7 +61,13 @@ def publish(system: System, layout: Layout, state: State, history: Sequence[dict
     data = _bytes(state, history)
     # Every command looks: a file that is right is not written again.
     if _read(system, layout) != data:
-        replace_file(system, layout.public, data, 0o644)
+        try:
+            replace_file(system, layout.public, data, 0o644)
+        except OSError:
+            # No later command may have a reason to write it again, and to find this then.
+            with suppress(OSError):
+                remove_present(system, temporary_path(layout.public))
+            raise
 
 
 def _bytes(state: State, history: Sequence[dict[str, Any]]) -> bytes:

@@ -122,9 +122,10 @@ def test_engine_that_does_not_run_is_found_before_anything_is_changed(host, bund
 
 @pytest.fixture
 def small(host: Site) -> Iterator[Site]:
-    """The host as if it had never had the product, with 12 MB for Waybill's state and a large disk at /data."""
+    """The host, which forgets the product, with 12 MB for Waybill's state, and a large disk at /data."""
     host.host.check(
-        "install -d -m 700 /data && rm -rf /var/lib/waybill/shop /var/lib/waybill/audit* && cp -a /var/lib/waybill /data/state && "
+        "install -d -m 700 /data && rm -rf /var/lib/waybill/shop /var/lib/waybill/audit* && "
+        "cp -a /var/lib/waybill /data/state && "
         "mount -t tmpfs -o size=12m,mode=755 none /var/lib/waybill && "
         "cp -a /data/state/. /var/lib/waybill && rm -r /data/state"
     )
