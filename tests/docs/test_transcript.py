@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig import transcript
+from tests.rig.hang import ends
 
 
 def play(tmp_path: Path, text: str) -> None:
@@ -85,3 +86,22 @@ $ cat file | openssl dgst -sha256; for f in *; do git add $f; done
 """
     )
     assert transcript.read(page).needs == {"openssl", "git"}
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "agree"),
+    [
+        (("a", "...", "b", "...", "c"), "a\nb\nx\nb\ny\nc\n", True),
+        (("...", "b"), "b\nb\n", True),
+        (("a", "..."), "a\n", True),
+        (("a", "...", "b"), "a\nb\nc\n", False),
+        ((), "x\n", False),
+    ],
+)
+def test_any_lines_may_be_none(expected: tuple[str, ...], printed: str, agree: bool) -> None:
+    assert (transcript.difference(expected, printed) is None) is agree
+
+
+def test_many_dots_in_a_long_output_that_differs_are_compared_at_once() -> None:
+    with ends():
+        assert transcript.difference(("...", "... x ...", "...", "... y") * 20, "x x\n" * 300)

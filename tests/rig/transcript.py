@@ -142,17 +142,37 @@ def difference(expected: tuple[str, ...], printed: str) -> str | None:
     Returns:
         None where they agree; else a few words and both texts.
     """
-    parts = [
-        r"(?:.*\n)*?" if line.strip() == "..." else _line(line) + r"[ \t]*\n"
+    wanted = [
+        None if line.strip() == "..." else re.compile(_line(line) + r"[ \t]*")
         for line in expected
         if line.strip()
     ]
-    actual = "".join(line.rstrip() + "\n" for line in printed.splitlines() if line.strip())
-    if re.fullmatch("".join(parts), actual):
+    if _agree(wanted, [line.rstrip() for line in printed.splitlines() if line.strip()]):
         return None
     shown = "\n".join("  | " + line for line in expected)
     got = "\n".join("  | " + line for line in printed.splitlines())
     return f"the document shows\n{shown}\nbut this came\n{got}"
+
+
+def _agree(wanted: list[re.Pattern[str] | None], printed: list[str]) -> bool:
+    """Return whether lines match patterns, where None stands for any lines.
+
+    Only the last of these has to give way: one expression for all lines would try every combination.
+    """
+    here = at = 0
+    gap: tuple[int, int] | None = None
+    while at < len(printed):
+        pattern = wanted[here] if here < len(wanted) else None
+        if here < len(wanted) and pattern is None:
+            gap, here = (here, at), here + 1
+        elif pattern is not None and pattern.fullmatch(printed[at]):
+            here, at = here + 1, at + 1
+        elif gap is not None:
+            gap = (gap[0], gap[1] + 1)
+            here, at = gap[0] + 1, gap[1]
+        else:
+            return False
+    return all(each is None for each in wanted[here:])
 
 
 def _line(line: str) -> str:
