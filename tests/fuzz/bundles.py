@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from installer.core.errors import TamperedError, WaybillError
+from installer.core.errors import NeedsNewerError, TamperedError, WaybillError
 from installer.core.format import manifest_json
 from installer.core.format.archive import Bundle
 from installer.core.format.checksums import parse_sums
@@ -45,7 +45,7 @@ def check_tar(data: bytes) -> None:
 
 
 def _read(medium: object) -> Bundle | None:
-    with refusal(TamperedError):
+    with refusal(TamperedError, NeedsNewerError):
         return build.read(medium)  # type: ignore[arg-type]
     return None
 
@@ -99,7 +99,7 @@ def lists() -> list[bytes]:
 
 def check_manifest(data: bytes) -> None:
     """A manifest is refused or is read the same again once we have written it."""
-    with refusal(TamperedError):
+    with refusal(TamperedError, NeedsNewerError):
         manifest = manifest_json.parse(data)
         same(manifest_json.parse(manifest_json.dump(manifest)), manifest)
         for entry in manifest.files:
