@@ -193,7 +193,7 @@ def test_history_and_evidence_are_read_by_either_executable(shared: list[HostDir
     assert len(audited) >= 5
     assert audited <= digests
     for history in (each.document("history") for each in shared):
-        events = [(each["transaction"], each["version"]) for each in history["events"]]
+        events = [(each["transaction"], each["version"] or "") for each in history["events"]]
         versions = (FIRST, SECOND, FIRST, SECOND, "")
         assert events == [(f"{number:06}", version) for number, version in enumerate(versions, 1)]
         assert len(history["refusals"]) == 2
