@@ -10,30 +10,10 @@ from typing import Any
 import pytest
 
 from installer.audit import log as audit_log
-from installer.audit.log import LOG, check, opened
-from installer.audit.record import Record
+from installer.audit.log import check, opened
 from installer.host.system import System
+from tests.rig.auditlogs import EVENT, problem, record
 from tests.rig.needs import lacks, needs
-
-EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}
-
-
-def record(system: System, **fields: Any) -> Record:
-    with opened(system) as log:
-        return log.append({**EVENT, **fields})
-
-
-def content(system: System, path: str = LOG) -> bytes:
-    return Path(system.root, path[1:]).read_bytes()
-
-
-def put(system: System, data: bytes, path: str = LOG) -> None:
-    Path(system.root, path[1:]).write_bytes(data)
-
-
-def problem(system: System) -> str:
-    found = check(*audit_log.read(system)).problem
-    return found.what if found else ""
 
 
 @pytest.fixture

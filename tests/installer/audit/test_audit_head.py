@@ -11,25 +11,10 @@ import pytest
 
 from installer.audit import log as audit_log
 from installer.audit.log import HEAD, LOG, AuditError, check, opened
-from installer.audit.record import Record
 from installer.core.errors import HostNotReadyError
 from installer.host.layout import Layout
 from installer.host.system import System
-
-EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}
-
-
-def record(system: System, **fields: Any) -> Record:
-    with opened(system) as log:
-        return log.append({**EVENT, **fields})
-
-
-def content(system: System, path: str = LOG) -> bytes:
-    return Path(system.root, path[1:]).read_bytes()
-
-
-def put(system: System, data: bytes, path: str = LOG) -> None:
-    Path(system.root, path[1:]).write_bytes(data)
+from tests.rig.auditlogs import EVENT, content, put, record
 
 
 @pytest.fixture

@@ -19,32 +19,14 @@ from hypothesis import strategies as st
 
 from installer.audit import log as audit_log
 from installer.audit.log import HEAD, LOG, AuditError, check, opened
-from installer.audit.record import RECORD_LIMIT, Record, decode, encode
+from installer.audit.record import RECORD_LIMIT, decode, encode
 from installer.host.system import SyncError, System
+from tests.rig.auditlogs import EVENT, content, problem, put, record
 from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.needs import lacks, needs
 from tests.rig.tap import tapped
 
 T = TypeVar("T")
-EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}
-
-
-def record(system: System, **fields: Any) -> Record:
-    with opened(system) as log:
-        return log.append({**EVENT, **fields})
-
-
-def content(system: System, path: str = LOG) -> bytes:
-    return Path(system.root, path[1:]).read_bytes()
-
-
-def put(system: System, data: bytes, path: str = LOG) -> None:
-    Path(system.root, path[1:]).write_bytes(data)
-
-
-def problem(system: System) -> str:
-    found = check(*audit_log.read(system)).problem
-    return found.what if found else ""
 
 
 @pytest.fixture

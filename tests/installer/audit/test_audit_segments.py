@@ -23,11 +23,10 @@ from installer.commands import audit as commands
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
+from tests.rig.auditlogs import EVENT, problem
 from tests.rig.chatd import ONE, TWO, numbered
 from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.releases import install, recovered, root
-
-EVENT = {"event": "refused", "time": "2026-11-24T03:00:00Z", "host": "h", "by": {"uid": 0}, "program": "0"}
 
 
 def record(system: System, *, roll: bool = True, **fields: Any) -> None:
@@ -53,11 +52,6 @@ def long(system: System, small: None) -> System:
     for number in range(40):
         record(system, reason=f"reason {number}")
     return system
-
-
-def problem(system: System) -> str:
-    found = examine(system).problems
-    return found[0].what if found else ""
 
 
 def test_a_log_goes_on_in_a_new_file_once_one_is_large_and_is_one_chain(long: System) -> None:
