@@ -8,7 +8,6 @@ describes the documents, and docs/reference/json.md is made from these schemas.
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +94,8 @@ class RunRecord:
     program: str
     shapes: Shapes = field(default_factory=dict)
     command: str = ""
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    # Not by `secrets`, which loads OpenSSL: a configuration of it is forgotten first.
+    id: str = field(default_factory=lambda: os.urandom(8).hex())
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     facts: Row = field(default_factory=lambda: {"host": os.uname().nodename})
     fields: Row = field(default_factory=dict)
