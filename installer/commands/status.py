@@ -12,6 +12,7 @@ from installer.commands.common.unfinished import Found, find_unfinished
 from installer.core.errors import NotUndoneError, Problem, WaybillError
 from installer.core.format.manifest import Source
 from installer.host.context import Context
+from installer.host.host import A_KIND
 from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
 from installer.planning.views.content_diff import diff_lines, drift_diffs
@@ -319,7 +320,7 @@ def _link(context: Context, expected: str) -> list[Problem]:
         return []
     words = {"link": f"points to {seen.target}", "absent": "is missing"}
     should = f"point to {expected}" if expected else "not be there"
-    what = f"{words.get(seen.kind, f'is a {seen.kind}')}; it should {should}"
+    what = f"{words.get(seen.kind, f'is {A_KIND.get(seen.kind)}')}; it should {should}"
     return [Problem(context.layout.current, what, "run `install recover`: it explains how to fix it")]
 
 

@@ -33,6 +33,7 @@ from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateE
 from installer.host.context import Context
 from installer.host.directories import make_directory, parent, sync_directories
 from installer.host.file_systems import FileSystems
+from installer.host.host import A_KIND
 from installer.host.resolved import Resolver
 from installer.host.system import Seen, System
 
@@ -324,12 +325,10 @@ def _refuse_impossible(entry: Json, before: Seen) -> None:
     wrong = before.kind == "other" or (before.kind == "dir") != (entry["kind"] == "dir")
     if before.kind == "absent" or entry["kind"] == "absent" or not wrong:
         return
-    if before.kind == "link":
-        what = "is a link where the release has a directory"
-    else:
-        what = f"is a {before.kind} where the release has a {entry['kind']}"
     raise StepError(
-        what, where=entry["path"], hint="it was created after the plan was made: check it and try again"
+        f"is {A_KIND[before.kind]} where the release has {A_KIND[entry['kind']]}",
+        where=entry["path"],
+        hint="it was created after the plan was made: check it and try again",
     )
 
 

@@ -59,6 +59,10 @@ class Seen:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+A_KIND = {"file": "a file", "link": "a link", "dir": "a directory", "other": "a device, socket or pipe"}
+"""What may be at a path, in words, for messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """Free space of a file system.

@@ -15,6 +15,7 @@ from installer.deploy.file_operations import matches
 from installer.deploy.operation import Json
 from installer.host.directories import parent
 from installer.host.file_systems import FileSystems
+from installer.host.host import A_KIND
 from installer.host.system import Seen, System
 from installer.state.release import Installed
 
@@ -141,7 +142,7 @@ def difference(seen: Seen, item: Installed, poor: str = "") -> str:
     if seen.kind == "absent":
         return "is missing"
     if seen.kind != item.kind:
-        return f"is a {seen.kind}, not a {item.kind}"
+        return f"is {A_KIND[seen.kind]}, not {A_KIND[item.kind]}"
     if seen.kind == "link":
         return f"points to {seen.target}, not to {item.target}"
     found = ["has different content"] if seen.kind == "file" and seen.sha256 != item.sha256 else []

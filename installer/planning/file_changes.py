@@ -10,6 +10,7 @@ from installer.deploy.file_backups import saw, saw_at
 from installer.deploy.file_operations import CLEARED, matches
 from installer.deploy.operation import Json
 from installer.host.directories import parent
+from installer.host.host import A_KIND
 from installer.host.layout import Layout
 from installer.host.system import Seen, System
 from installer.planning import directory_changes
@@ -197,7 +198,7 @@ class _Comparison:
                 self._made.add(item.path)
                 self._change("make", item, {**entry, "saw": self._saw(item.path, _ABSENT)})
             else:
-                self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
+                self._refuse_foreign(item.path, seen)
         # Exactly as installed: nobody loses anything by the replacement.
         elif before and matches(seen, self._entry(before)):
             self._change("replace", item, entry)
@@ -286,7 +287,7 @@ class _Comparison:
         if matches(seen, entry) or (known and seen.kind == "absent"):
             return
         if seen.kind not in ("absent", "file", "link"):
-            self._refuse(item.path, f"is a {seen.kind} that was not installed by Waybill", "move it away")
+            self._refuse_foreign(item.path, seen)
         elif seen.kind == "absent":
             self._change("add", item, entry)
         else:
@@ -372,6 +373,9 @@ class _Comparison:
         """Return what an operation is told of what the plan saw at a path."""
         cleared = path in self._gone or self._is_new(parent(path))
         return CLEARED if cleared else saw(seen)
+
+    def _refuse_foreign(self, path: str, seen: Seen) -> None:
+        self._refuse(path, f"is {A_KIND[seen.kind]} that was not installed by Waybill", "move it away")
 
     def _refuse(self, path: str, what: str, hint: str) -> None:
         self.result.problems.append(Problem(path, what, hint))

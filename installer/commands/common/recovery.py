@@ -22,6 +22,7 @@ from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.host.directories import make_directory
+from installer.host.host import A_KIND
 from installer.host.lock import Lock, LockError
 from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
@@ -234,7 +235,7 @@ def _check_link(context: Context, journals: set[str]) -> None:
         return
     path = context.system.root.rstrip("/") + context.layout.current
     words = {"link": f"points to {seen.target}", "absent": "is missing"}
-    is_ = words.get(seen.kind, f"is a {seen.kind}, not a link")
+    is_ = words.get(seen.kind, f"is {A_KIND.get(seen.kind)}, not a link")
     aside = "" if seen.kind in ("absent", "link") else f"mv -T {path} {path}.saved && "
     if expected:
         way = f"To run {expected}: {aside}ln -sfn {expected} {path}"

@@ -16,6 +16,7 @@ from installer.deploy.file_operations import matches
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.file_systems import FileSystems
+from installer.host.host import A_KIND
 from installer.host.system import Seen, System
 from installer.planning.changes import Changes
 from installer.planning.desired_state import Desired, destination
@@ -182,7 +183,7 @@ def _condition(seen: Seen, item: Installed) -> str:
     if seen.kind == "link":
         return f"is a link to {seen.target}, not a file"
     if seen.kind != "file":
-        return f"is a {seen.kind}, not a file"
+        return f"is {A_KIND[seen.kind]}, not a file"
     changes = [f"mode {seen.mode:04o} → {item.mode:04o}"] if seen.mode != item.mode else []
     wanted = tuple(old if new == -1 else new for old, new in ((seen.uid, item.uid), (seen.gid, item.gid)))
     if (seen.uid, seen.gid) != wanted:

@@ -106,7 +106,7 @@ def file(path: Path) -> None:
     [
         (other_release, "points to releases/9-000000000000"),
         (outside, "points to /etc"),
-        (directory, "is a dir, not a link"),
+        (directory, "is a directory, not a link"),
         (file, "is a file, not a link"),
         (Path.unlink, "is missing"),
     ],

@@ -11,7 +11,7 @@ from installer.core.digest import sha256_hex
 from installer.deploy.file_operations import BATCH, batches, matches
 from installer.deploy.operation import Op, StepError
 from installer.host import file_systems
-from installer.host.host import Seen
+from installer.host.host import A_KIND, Seen
 from tests.rig.fileentries import (
     BEFORE,
     CHANGE,
@@ -70,15 +70,14 @@ def test_what_the_plan_cannot_have_meant_is_refused_before_anything(
     assert caught.value.where == PATH
     assert there(root) == old
     kind = "link" if "link" in before else "dir" if before in IS_DIR else "file"
-    other = "directory" if (kind, want) == ("link", "dir") else entry(want)["kind"]
-    assert caught.value.what == f"is a {kind} where the release has a {other}"
+    assert caught.value.what == f"is {A_KIND[kind]} where the release has {A_KIND[entry(want)['kind']]}"
 
 
 @pytest.mark.parametrize("want", ["new", "link", "dir"])
 def test_what_is_neither_file_nor_link_nor_directory_is_never_replaced(root: Path, want: str) -> None:
     put(root, "pipe")
     words, within = args(entry(want)), on(root)
-    with pytest.raises(StepError, match="is a other where the release has a "):
+    with pytest.raises(StepError, match="is a device, socket or pipe where the release has a "):
         CHANGE.do(within, words, CHANGE.observe(within, words))
     assert (root / PATH[1:]).is_fifo()
 

@@ -43,7 +43,7 @@ def test_what_was_kept_stays_kept_for_the_version_that_it_was_kept_against(root:
     assert planned(root, before, wanted).changes[0].kept == f"{KEPT}{CONF}.waybill-new"
     put(root, "dir", f"{CONF}.waybill-new")
     (problem,) = planned(root, before, wanted).problems
-    assert problem.what == "is a dir that was not installed by Waybill"
+    assert problem.what == "is a directory that was not installed by Waybill"
 
 
 @pytest.mark.parametrize("back", [False, True])

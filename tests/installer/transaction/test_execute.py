@@ -29,6 +29,8 @@ from tests.rig.releases import STATE, Notes, ReleaseSpec, context, install, root
 from tests.rig.scripts import SCRIPT, log, scripted
 from tests.rig.steps import FORWARD, install_steps, stepped
 
+LOG = rf"/{STATE}/txn/00000[12]\.log"
+
 
 class Patient(System):
     """Waits in no time, and remembers how long."""
@@ -82,7 +84,10 @@ def test_what_cannot_begin_has_changed_nothing(host: Context) -> None:
     install(host, ONE)
     before = snapshot(root(host), besides=("var",))
     failing = context(Failing(root(host), "write_new", f"/{STATE}/txn/", full()))
-    with pytest.raises(RolledBackError, match=r"could not start: .*No space left on device") as caught:
+    with pytest.raises(
+        RolledBackError,
+        match=rf"could not start: {LOG}: No space left on device",
+    ) as caught:
         install(failing, TWO)
     assert "nothing was changed" in caught.value.hint
     assert snapshot(root(host), besides=("var",)) == before
@@ -100,7 +105,10 @@ def test_what_can_neither_begin_nor_be_cleared_says_why_it_could_not_begin(host:
 
     install(host, ONE)
     failing = context(Both(root(host), "write_new", f"/{STATE}/txn/", full()))
-    with pytest.raises(RolledBackError, match=r"could not start: .*No space left on device"):
+    with pytest.raises(
+        RolledBackError,
+        match=rf"could not start: {LOG}: No space left on device",
+    ):
         install(failing, TWO)
     assert (root(host) / STATE / "state.json.new").exists()
     assert install(host, TWO).text()
@@ -229,7 +237,10 @@ def test_a_signal_while_what_could_not_begin_is_cleared_is_not_heard(host: Conte
     system.asked = True  # not before it cannot begin
     with (
         interrupts.handled(),
-        pytest.raises(RolledBackError, match=r"could not start: .*No space left on device"),
+        pytest.raises(
+            RolledBackError,
+            match=rf"could not start: {LOG}: No space left on device",
+        ),
     ):
         install(context(system), ONE)
     assert system.asked
@@ -283,7 +294,10 @@ def test_of_a_way_back_that_fails_only_a_failed_sync_is_a_reason_to_distrust_the
     install_steps(host, scripted("1.0.0", 1))
     kind = SyncError if lost else OSError
     failing = Refusing(root(host), "ROLLED-BACK", kind(errno.EIO, os.strerror(errno.EIO)))
-    with pytest.raises(NotUndoneError, match=r"could not be fully undone: .*Input/output error") as caught:
+    with pytest.raises(
+        NotUndoneError,
+        match=rf"could not be fully undone: {LOG}: Input/output error",
+    ) as caught:
         install_steps(context(failing), BAD)
     journal = Journal.open(host.system, host.layout.journal("000002"))
     assert journal.has("DISTRUST") is lost
