@@ -17,7 +17,7 @@ from installer.commands.common.bundle_verifier import (
     opened_bundle,
 )
 from installer.commands.common.plan_execution import TransactionResult, execute_plan, show_and_ask
-from installer.commands.common.recovery import exclusive, report_recovered
+from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.commands.plan import blob_directory, failed_release
 from installer.core.errors import FailedBeforeError, HostNotReadyError, RolledBackError
@@ -76,7 +76,7 @@ def apply(
     # A transaction that it stopped has its own error already: here, none has begun.
     except TimeLimitPassed as error:
         failed = RolledBackError(
-            f"{error}; nothing was changed", hint="give it more time, and look at what took so long"
+            f"{error} before the release was begun", hint="give it more time, and look at what took so long"
         )
         failed.cause = "timeout"
         raise failed from error
@@ -101,8 +101,7 @@ def _apply(session: Session, source: BundleInput, chosen: _Choices) -> Transacti
         # transaction itself has no such exception: its end removes all that is staged.
         resuming = replace(context, resume=opened.bundle.identity)
         # Everything below happens under the lock: nobody else may change what the plan is made from.
-        with exclusive(resuming, session.wait) as (state, recovered):
-            report_recovered(session.ui, recovered)
+        with exclusive(resuming, session.wait, session.ui) as (state, _):
             verifier.check_again(opened, state)
             _require_not_failed(context, state, opened.bundle.identity, chosen.options)
             plan = _staged_plan(session, context, verifier, opened, state, chosen, watch)

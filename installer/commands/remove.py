@@ -15,6 +15,7 @@ from installer.planning import removal
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
+from installer.shared.ui import Ui
 
 
 def remove(
@@ -42,20 +43,20 @@ def remove(
         context = session.context(name)
         # A second `remove` checks what the first one left, so that a problem can be fixed and checked
         # again.
-        checked = check_removed(context, session.wait)
+        checked = check_removed(context, session.wait, session.ui)
         if checked is not None:
             return checked
         options = Options(drift=on_drift)
         return ask_and_execute(session, context, lambda state: plan_remove(context, state, options), yes=yes)
 
 
-def check_removed(context: Context, wait: float = 0.0) -> TransactionResult | None:
+def check_removed(context: Context, wait: float = 0.0, ui: Ui | None = None) -> TransactionResult | None:
     """Look again for what a removal left, where that was the last transaction; None where a release runs.
 
     Raises:
         WaybillError: Another install runs, or what an earlier one left cannot be recovered.
     """
-    with exclusive(context, wait) as (state, _):
+    with exclusive(context, wait, ui) as (state, _):
         found = removal.last_removal(context, state)
         if found is None:
             return None

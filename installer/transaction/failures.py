@@ -132,6 +132,8 @@ def rolled_back_error(
     """
     now = f"{old.version} is still installed" if old else "nothing is installed, as before"
     hint = error.hint if isinstance(error, WaybillError) else ""
+    if isinstance(error, TimeLimitPassed):
+        hint = "find out what took so long; then run it with a longer --timeout, and with --retry-failed"
     problems = [*problems_of(error), *([sick] if sick else ())]
     what = f"{verb} failed and was rolled back ({now}): {reason(error)}"
     return _caused(RolledBackError(what, hint=hint, problems=problems), error)

@@ -16,7 +16,7 @@ from typing import Any
 
 from installer.audit import recorder
 from installer.audit.removal_check import RemovalCheck, ended_removal
-from installer.commands.common.recovery import exclusive, report_recovered
+from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, WaybillError
 from installer.deploy import health
@@ -113,8 +113,7 @@ def ask_and_execute(
     Raises:
         WaybillError: It is refused, or failed.
     """
-    with exclusive(context, session.wait) as (state, recovered):
-        report_recovered(session.ui, recovered)
+    with exclusive(context, session.wait, session.ui) as (state, _):
         plan = make_plan(state)
         show_and_ask(session, plan, yes=yes)
         last()

@@ -88,12 +88,15 @@ def report_recovered(ui: Ui, recovered: Sequence[Recovered]) -> None:
 
 
 @contextmanager
-def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list[Recovered]]]:
+def exclusive(
+    context: Context, wait: float = 0.0, ui: Ui | None = None
+) -> Iterator[tuple[State, list[Recovered]]]:
     """Take the lock of a product and recover; everything that changes a product happens inside.
 
     Args:
         context: The product.
         wait: Seconds to wait for another install.
+        ui: Reports what was recovered; None for a command whose result that is.
 
     Yields:
         Its state, and what was recovered.
@@ -123,6 +126,9 @@ def exclusive(context: Context, wait: float = 0.0) -> Iterator[tuple[State, list
         with interrupts.deferred() as recovery:
             recovery.shield()
             recovered = recover(context)
+            # Before a signal or a time limit ends the command, which would then say that nothing was changed.
+            if ui is not None:
+                report_recovered(ui, recovered)
             # Hosts of earlier versions have no public view; the first command that may write makes it.
             if system.observe(layout.state_file, digest=False).kind != "absent":
                 finalize.publish_view(context)

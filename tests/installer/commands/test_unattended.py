@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -18,9 +21,11 @@ from tests.rig.trustworld import FILES, World
 ONLY = ("--yes", "--only", "script")
 
 
-def with_script(script: str, version: str = "1.5.0", sequence: int = 100_050_000_999) -> World:
+def with_script(
+    script: str, version: str = "1.5.0", sequence: int = 100_050_000_999, undo: str = "#!/bin/sh\n"
+) -> World:
     """A release whose script runs on this machine, as `--only script` asks for."""
-    files = {**FILES, "deploy/a": script.encode(), "deploy/undo": b"#!/bin/sh\n"}
+    files = {**FILES, "deploy/a": script.encode(), "deploy/undo": undo.encode()}
     files = dict(sorted(files.items(), key=lambda item: (SECTIONS.index(item[0].split("/")[0]), item[0])))
     executable = {"kind": "script", "mode": 0o755}
     plan = build.plan(
@@ -71,6 +76,7 @@ def test_a_release_that_takes_too_long_is_rolled_back(running: Bench) -> None:
     assert (code, document["code"]) == (20, "rolled-back")
     assert "the time limit of 1 s (--timeout) has passed" in said
     assert "1.4.0 is still installed" in said
+    assert "with a longer --timeout, and with --retry-failed" in document.hint
     assert running.run("status")[1]["products"][0]["installed"]["version"] == "1.4.0"
     # What did not come up in time has failed.
     assert running.run("apply", bundle, *ONLY)[1]["code"] == "failed-before"
@@ -84,11 +90,45 @@ def test_a_time_limit_before_anything_was_changed_changes_nothing(
     code, document, _ = running.run(newer(running), "--yes", "--wait", "600", "--timeout", "1")
     held.close()
     assert (code, document["code"]) == (20, "rolled-back")
-    assert "nothing was changed" in document.what
+    assert document.what == "the time limit of 1 s (--timeout) has passed before the release was begun"
+    assert document["changed"] is False
     code, document, _ = running.run("audit")
     assert [(each["event"], each.get("exit")) for each in document["records"]][-1] == ("refused", 20)
     # It did not fail: it was not tried.
     assert running.run(newer(running), "--yes")[0] == 0
+
+
+def kill_upgrade(bench: Bench, undo: str) -> None:
+    """Begin an upgrade that is killed by its own script, so that the next command has to undo it."""
+    bundle = str(bench.bundle(with_script("#!/bin/sh\nkill -9 $PPID\nsleep 1\n", undo=undo), "killed.tar"))
+    code = (
+        "import installer.commands.common.session as session; from tests.rig.trustworld import NOW; "
+        "session.utc_now = lambda: NOW; from installer.cli.main import main; main()"
+    )
+    words = [sys.executable, "-c", code, "apply", bundle, *ONLY, "--root", str(bench.host)]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == -signal.SIGKILL
+
+
+def test_a_time_limit_that_passes_in_a_recovery_does_not_hide_what_was_recovered(running: Bench) -> None:
+    kill_upgrade(running, undo="#!/bin/sh\nsleep 2\n")
+    code, document, said = running.run(newer(running), "--yes", "--timeout", "1")
+    assert (code, document["cause"], document["changed"]) == (20, "timeout", True)
+    assert "was interrupted and is now undone: the old release is installed" in said
+    assert [each["what"] for each in document["warnings"]] == [
+        "transaction 000002 was interrupted and is now undone: the old release is installed"
+    ]
+
+
+def test_remove_says_what_it_recovered_first(running: Bench) -> None:
+    kill_upgrade(running, undo="#!/bin/sh\n")
+    code, document, said = running.run("remove", "lan-chat", "--yes")
+    assert (code, document["changed"]) == (0, True)
+    assert "was interrupted and is now undone: the old release is installed" in said
+    # Where nothing is left to be removed, what was recovered is a change all the same.
+    kill_upgrade(running, undo="#!/bin/sh\n")
+    code, document, said = running.run("remove", "lan-chat", "--yes")
+    assert (code, document["changed"]) == (0, True)
+    assert len(document["warnings"]) == 1
 
 
 def test_a_release_that_failed_is_not_applied_again(running: Bench, tmp_path: Path) -> None:
