@@ -70,6 +70,29 @@ class Evidence:
         }
         return Evidence({**self.document, "policy": policy})
 
+    def public(self) -> Evidence:
+        """Return what every user may read of it.
+
+        Only what is named here: notes of approvers, names of other hosts, and reasons why an approval did not
+        count are root's, and so is what another version adds.
+        """
+        policy = {
+            "environment": self.environment,
+            "change_id": self.change_id,
+            "builder": self.builder,
+            "break_glass": list(self.break_glass),
+            "reset": self.reset,
+            "approvals": self.approved_by,
+        }
+        found = {
+            "signers": list(self.signers),
+            "accepted": self.released_by,
+            "verified": self.verified,
+            "record": asdict(self.file) if self.file else None,
+            "policy": {name: value for name, value in policy.items() if value},
+        }
+        return Evidence({name: value for name, value in found.items() if value})
+
     @property
     def signers(self) -> tuple[str, ...]:
         """Who signed the release, with scheme and key, for people."""

@@ -17,6 +17,7 @@ from installer.core.errors import HostNotReadyError, TamperedError
 from installer.host.atomic_file import remove_present, replace_file, temporary_path
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.state.evidence import Evidence
 from installer.state.state import STATE_LIMIT, State, cannot_read_error, load
 
 SCHEMA = "waybill/public/v1"
@@ -35,7 +36,6 @@ _ROW = (
     "version",
     "identity",
     "cause",
-    "evidence",
 )
 
 
@@ -72,12 +72,23 @@ def publish(system: System, layout: Layout, state: State, history: Sequence[dict
 
 def _bytes(state: State, history: Sequence[dict[str, Any]]) -> bytes:
     shown = [
-        replace(each, record_sha256="", incomplete=AS_ROOT if each.incomplete else "")
+        replace(
+            each,
+            record_sha256="",
+            incomplete=AS_ROOT if each.incomplete else "",
+            evidence=each.evidence.public(),
+        )
         for each in state.retained
     ]
     current = next((each for each in shown if state.current and each.name == state.current.name), None)
     view = replace(state, current=current, retained=tuple(shown))
-    rows = [{name: row[name] for name in _ROW if name in row} for row in history[-HISTORY:]]
+    rows = [
+        {
+            **{name: row[name] for name in _ROW if name in row},
+            "evidence": dict(Evidence(row["evidence"]).public().document),
+        }
+        for row in history[-HISTORY:]
+    ]
     return jsonio.dumps_lines({"schema": SCHEMA, "state": view.as_json(), "history": rows})
 
 

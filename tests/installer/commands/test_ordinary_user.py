@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from installer.core.format.manifest_rules import section_rank
+from installer.host.system import System
+from installer.state.host_identity import host_name
 from tests.rig import bundlebuild as build
 from tests.rig.bench import CLOCK, Bench, environment
 from tests.rig.trustworld import APPROVALS, FILES, NOW, World, root
@@ -19,6 +21,8 @@ from tests.rig.trustworld import APPROVALS, FILES, NOW, World, root
 pytestmark = pytest.mark.needs("root")
 NOBODY = 65534
 SECRET = "hunter22-of-the-site"
+NOTES = "seen by the night shift"
+NAME = host_name(System("/"))
 
 
 @contextmanager
@@ -53,7 +57,8 @@ def release(version: str, sequence: int) -> World:
             "config/values.yaml": {"kind": "values"},
         },
     )  # fmt: skip
-    back = tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
+    said = {"rollback_to": "none", "notes": NOTES, "targets": [NAME, "bastion-of-another-cell"]}
+    back = tuple(replace(each, fields=said) for each in APPROVALS)
     return World(plan=plan, approvals=back)
 
 
@@ -164,6 +169,8 @@ def test_nothing_public_has_a_secret_or_a_reason(public: Bench) -> None:
             data = path.read_text("utf-8", "replace")
             assert SECRET not in data, path
             assert '"why"' not in data, path
+            assert NOTES not in data, path
+            assert "bastion-of-another-cell" not in data, path
     shown = state(public, "public.json").read_text()
     record = next(state(public, "rendered").glob("*/record.json")).read_text()
     digest = [line for line in record.split('"') if len(line) == 64]
