@@ -73,6 +73,9 @@ def plan(
             )
             found = [failure.problem(context.layout.product)] if failure and not made.nothing else []
             missing = missing_environment(context.system, verifier.trust.root)
+            # What a command changes while the plan is made looks like drift.
+            if (note := find_unfinished(context).note) and note != open_.note:
+                made = replace(made, notes=(note, *made.notes))
             # With a root that is only given nothing of the host is set up yet: that is the question.
             if missing is not None and source.root is None:
                 found.append(missing)

@@ -235,11 +235,20 @@ def product_status(context: Context) -> Status:
         return _status(context)
 
 
+_LOOKS = 3
+"""How often the host is looked at, where a command begins or ends meanwhile."""
+
+
 def _status(context: Context) -> Status:
     open_ = find_unfinished(context)
+    for _ in range(_LOOKS):
+        seen = _Looked() if open_.is_changing else _look(context, open_)
+        before, open_ = open_, find_unfinished(context)
+        # A look may take minutes: what a command has changed meanwhile is no drift.
+        if open_ == before:
+            break
     state = open_.state
     fell, distrust = _standing(context, state)
-    seen = _Looked() if open_.is_changing else _look(context, open_)
     return Status(
         context.layout.product,
         state.current,
@@ -249,10 +258,7 @@ def _status(context: Context) -> Status:
         open_.unfinished,
         seen.source,
         tuple(seen.edited),
-        # A transaction that is open clears later.
-        ()
-        if open_.unfinished or open_.is_changing or open_.partial
-        else tuple(leftovers.look(context, state)),
+        tuple(seen.leftovers),
         fell,
         distrust,
         open_.activity,
@@ -271,10 +277,14 @@ class _Looked:
     source: dict[str, Any] = field(default_factory=dict)
     differences: tuple[Diff, ...] = ()
     hidden: str = ""
+    leftovers: list[Problem] = field(default_factory=list)
 
 
 def _look(context: Context, open_: Found) -> _Looked:
     state, seen = open_.state, _Looked()
+    # A transaction that is open clears later.
+    if not open_.unfinished and not open_.partial:
+        seen.leftovers += leftovers.look(context, state)
     if state.current is None:
         seen.drift = [] if open_.unfinished else _link(context, "")
         return seen

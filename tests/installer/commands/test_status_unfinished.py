@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.rig.auditlogs import records
 from tests.rig.chatd import ONE, THREE, TWO
 from tests.rig.faulty import kill_at
 from tests.rig.journals import rewritten
-from tests.rig.releases import Notes, context, root, stage, state_file
+from tests.rig.releases import Notes, context, install, root, stage, state_file
 
 pytestmark = pytest.mark.host(ONE, TWO)
 
@@ -280,3 +281,21 @@ def test_a_command_that_still_asks_has_changed_nothing_and_drift_is_told(host: C
 def test_each_kind_of_transaction_has_its_words(begin: dict[str, object], what: str) -> None:
     state = {"releases": [{"name": "1-a", "version": "1.0.0"}]}
     assert described({**begin, "state": state, "at": 7}) == (what, 7)
+
+
+def test_a_release_that_is_installed_while_status_looks_is_no_drift(
+    host: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = [], status.drift
+
+    def meanwhile(*words: Any) -> Any:
+        if not looks:
+            install(host, THREE)
+        looks.append(words)
+        return look(*words)
+
+    monkeypatch.setattr(status, "drift", meanwhile)
+    found = status.product_status(host)
+    assert len(looks) == 2
+    assert found.current is not None
+    assert (found.current.version, found.drift, found.leftover) == ("3.0.0", (), ())
