@@ -1,17 +1,20 @@
-"""Names and JSON, for the verifier: written from format.md alone, without anything of Waybill."""
+"""Names, JSON and forms, for the verifier: written from format.md alone, without anything of Waybill."""
 
 # fmt: off
 import hashlib
 import json
 import re
 import unicodedata
+from datetime import UTC, datetime
 
-MIB, SPACE = 2**20, re.compile(r"[ \t\n\r]*")
+MIB = 2**20
 WORD = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+%=,][A-Za-z0-9._@+%=,~-]*"
 PLAIN = re.compile(rf"{WORD}(/{WORD})*")
 HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef"
     "\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]")
+TEXT = r"[^\x00-\x1f\x7f]{0,4096}"  # M1
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]|[^][{},:"\s]+')
 
 
 class Refused(Exception):  # noqa: N818 - its arguments are the exit code and the reason
@@ -39,12 +42,10 @@ def true_name(path):
 
 def encoded(path):
     """N3: the name in the tar of a file whose true name does not fit."""
-    keep = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+=,~-"
-    parts = ["".join(chr(byte) if byte in keep and (at or byte not in b"-~") else f"%{byte:02X}"
-                     for at, byte in enumerate(part.encode())) for part in path.split("/")]
-    short = ["%", hashlib.sha256(path.encode()).hexdigest()]
-    top = parts[:2 if parts[0] == "trees" else 1]
-    return next(name for name in map("/".join, (parts, top + short, parts[:1] + short)) if fits(name))
+    text = re.sub(rb"[^A-Za-z0-9._@+=,~/-]|(?:(?<=/)|\A)[~-]", lambda sign: b"%%%02X" % sign[0][0], path.encode()).decode()
+    short, top = f"/%/{hashlib.sha256(path.encode()).hexdigest()}", text.split("/")
+    long = "/".join(top[:2 if top[0] == "trees" else 1]) + short
+    return next(name for name in (text, long, top[0] + short) if fits(name))
 
 
 def fold(path):
@@ -64,86 +65,82 @@ def apart(files, directories=()):
     return len(set(every)) == len(every) and not any(up in taken for path in every for up in above(path))
 
 
-def decoder():
-    """J2, J3: refuse duplicate keys and numbers that are not integers up to 2^53."""
+def parse(data, most, part=2**53):
+    """J1-J3, J5: parse a document of at most `most` bytes; the parts of bundle.json have a limit, too."""
     def pairs(items):
         need(len(dict(items)) == len(items), "a key twice")
         return dict(items)
 
     def integer(digits):
-        need(len(digits) <= 17 and abs(int(digits)) <= 2**53, "an integer beyond 2^53")
+        need(len(digits) <= 17 and abs(int(digits)) <= 2**53, f"{digits[:20]} is not an integer up to 2^53")
         return int(digits)
 
     def refuse(token):
-        raise Refused(11, f"{token[:9]} is not an integer")
-    return json.JSONDecoder(object_pairs_hook=pairs, parse_int=integer, parse_float=refuse, parse_constant=refuse)
-
-
-def check(value, levels):
-    """J4, J5: refuse what is nested deeper, and lone surrogates."""
-    json.dumps(value, ensure_ascii=False).encode()
-    level = [value]
-    for _ in range(levels):
-        level = [below for each in level if isinstance(each, dict | list)
-                 for below in (each.values() if isinstance(each, dict) else each)]
-    need(not any(isinstance(each, dict | list) for each in level), "nested more than 32 levels deep")
-    return value
-
-
-def strict(data, most):
-    """J1: parse a small document."""
+        raise Refused(11, f"{token[:20]} is not an integer")
     need(len(data) <= most, "a document is too large")
     try:
-        return check(decoder().decode(data.decode("utf-8")), 32)
+        text = data.decode("utf-8")
+        found = json.loads(text, object_pairs_hook=pairs, parse_int=integer, parse_float=refuse, parse_constant=refuse)
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Refused(11, f"not JSON: {error}") from None
-
-
-def load(data):
-    """J6: parse bundle.json: the elements of its long lists one by one, each with a limit."""
-    need(len(data) <= 64 * MIB, "bundle.json is too large")
-    try:
-        return _load(data.decode("utf-8"))
-    except (ValueError, RecursionError, IndexError) as error:
-        raise Refused(11, f"not JSON: {error}") from None
-
-
-def _load(text):
-    scan, found, other = decoder().raw_decode, {}, 0
-
-    def skip(at, sign=""):  # the sign at `at`, and white space on both sides of it
-        at = SPACE.match(text, at).end()
-        need(text.startswith(sign, at), f"{sign} is expected")
-        return SPACE.match(text, at + len(sign)).end()
-
-    def value(at, levels):
-        item, end = scan(text, at)
-        need(end - at <= MIB, "a value of more than 1 MiB")
-        return check(item, levels), end
-
-    def more(at, close):  # after an element: the place of the next one, or of the end
-        at = skip(at)
-        need(text[at] in (",", close), f", or {close} is expected")
-        after = skip(at, ",") if text[at] == "," else at
-        need(text[at] == close or text[after] != close, "a comma too many")
-        return after
-    at = skip(0, "{")
-    while text[at] != "}":
-        key, end = value(at, 0)
-        need(isinstance(key, str) and key not in found, "a key twice, or none")
-        size, at = end - at, skip(end, ":")
-        if key in ("files", "links", "directories", "images") and text[at] == "[":
-            found[key], at = [], skip(at, "[")
-            while text[at] != "]":
-                item, end = value(at, 30)
-                found[key].append(item)
-                need(len(found[key]) <= 250_000, f"more than 250,000 {key}")
-                at = more(end, "]")
-            at = more(at + 1, "}")
-        else:
-            found[key], end = value(at, 31)
-            other += size + end - at
-            need(other <= MIB, "more than 1 MiB outside of the lists")
-            at = more(end, "}")
-    need(skip(at, "}") == len(text), "text after the object")
+    need(isinstance(found, dict), "not an object")
+    measure(text, part)
     return found
+
+
+def measure(text, most):
+    """J4, J6: how deep a valid document is nested, and how long elements of its long lists, and the rest, are."""
+    level, start, last, inside, rest = 0, 0, "", False, 0
+    for token in TOKEN.finditer(text):
+        sign = token[0]
+        level -= sign in "]}"
+        if inside and level == 1:
+            inside = False
+        elif level == 1 and sign == "[" and json.loads(last) in ("files", "links", "directories", "images"):
+            inside, rest = True, rest - len(last)
+        elif level == 1 + inside:
+            start, last = start if sign in "]}" else token.start(), sign
+            size = 0 if sign in "[{" else token.end() - start
+            rest += 0 if inside else size
+            need(size <= most and rest <= most, "more than 1 MiB in an element of a list, or outside of the lists")
+        level += sign in "[{"
+        need(level <= 32, "nested more than 32 levels deep")
+
+
+def seconds(text):
+    """M2: return the seconds since 1970 of a time."""
+    need(isinstance(text, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}:){2}[0-9]{2}Z", text), "no time")
+    try:
+        found = int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        found = -1
+    need(0 <= found < 8**11, f"{text} is no time that a tar header can hold")
+    return found
+
+
+def read(value, form, where="bundle.json"):
+    """M1: refuse a value that is not of a form: a pattern, a range, a type, [elements, number], or fields.
+
+    A field may be absent where its name ends with `?`. With the field `*` there may be others.
+    """
+    if form == "time":
+        seconds(value)
+    elif isinstance(form, str):
+        need(isinstance(value, str) and re.fullmatch(form, value), f"{where} is {str(value)[:40]!r}")
+    elif isinstance(form, tuple):
+        need(type(value) is int and form[0] <= value <= form[1], f"{where} is not within {form}")
+    elif isinstance(form, type):
+        need(isinstance(value, form), f"{where} is not a {form.__name__}")
+    elif isinstance(form, list):
+        need(isinstance(value, list) and len(value) <= form[1], f"{where} is not a list of at most {form[1]}")
+        for number, each in enumerate(value):
+            read(each, form[0], f"{where}[{number}]")
+    else:
+        need(isinstance(value, dict), f"{where} is not an object")
+        need("*" in form or all(name in form or f"{name}?" in form for name in value), f"{where} has unknown fields")
+        for key, inner in form.items():
+            name = key.rstrip("?")
+            need(name in value or key != name or key == "*", f"{where}.{name} is missing")
+            if name in value and key != "*":
+                read(value[name], inner, f"{where}.{name}")

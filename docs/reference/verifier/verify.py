@@ -7,22 +7,32 @@ and the program `zstd` where layers are compressed with it.
 """
 
 # fmt: off
+import base64
 import hashlib
 import re
 import sys
 from pathlib import Path
 
-from common import MIB, Refused, fits, load, need
-from fields import seconds
+from common import MIB, TEXT, Refused, fits, need, parse, read, seconds
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from images import Images
 from manifest import check_manifest
-from signatures import check_signatures
 
 APPROVAL = r"approvals/(provenance|security|ops|break-glass)-[0-9a-f]{8}(\.[1-9][0-9]?)?\.json"
 SIGNATURE = re.compile(rf"({APPROVAL})\.(sig|sigstore\.json|asc)")
 STATEMENT = b'{"_type":"https://in-toto.io/Statement/v1","'
 APPEND = 4 * (512 + 65536) + 1024
 WORD = rb'"[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,5}"'
+KNOWN = {b'"attributes/1"', b'"cluster/1"', b'"compose-env/1"', b'"compose-override/1"', b'"compose-project/1"', b'"health/1"',
+         b'"layers/1"', b'"names/1"', b'"on-change/1"', b'"systemd/1"', b'"timeouts/1"',
+         b'"validators/1"'}
+SIGSTORE = {  # G5
+    "mediaType": r"application/vnd\.dev\.sigstore\.bundle\.v0\.3\+json",
+    "verificationMaterial": {"publicKey": dict, "tlogEntries?": object, "timestampVerificationData?": object},
+    "messageSignature": {"messageDigest": {"algorithm": "SHA2_256", "digest": TEXT}, "signature": TEXT},
+}
 
 
 def header(name, mode, size, mtime):
@@ -62,15 +72,10 @@ class Reader:
         except ValueError as error:
             raise Refused(11, f"a header: {error}") from None
         need(size <= most(name), f"{name} is too large")
-        return name, self.payload(offset, size), time, offset + 512 + size + -size % 512
-
-    def payload(self, offset, size):
-        """Return the payload of a member; T5: its padding is zero."""
-        need(not any(self.at(offset + 512 + size, -size % 512)), "padding")
-        return self.at(offset + 512, size)
+        return name, b"".join(self.chunks(offset, size)), time, offset + 512 + size + -size % 512
 
     def chunks(self, offset, size):
-        """Yield the payload of a listed member in pieces, and check its padding."""
+        """Yield the payload of a member in pieces; T5: its padding is zero."""
         for begin in range(0, size, MIB):
             yield self.at(offset + 512 + begin, min(MIB, size - begin))
         need(not any(self.at(offset + 512 + size, -size % 512)), "padding")
@@ -87,27 +92,53 @@ def read_head(reader):
         if name == "bundle.json":
             return sums, signatures, data, mtime, offset
         need(not room, "a member between the reserved space and bundle.json")
-        room = name == "SHA256SUMS.room"
-        need(not room or len(data) % 512 == 0, "the size of the reserved space")
-        if not room:
-            pattern = r"SHA256SUMS\.[0-9a-f]{8}\.(sig|sigstore\.json|asc)"
-            need(re.fullmatch(pattern, name) and name not in signatures and len(signatures) < 64, f"{name} is no signature")
-            signatures[name] = data
+        if room := name == "SHA256SUMS.room":
+            need(len(data) % 512 == 0, "the size of the reserved space")
+            continue
+        pattern = r"SHA256SUMS\.[0-9a-f]{8}\.(sig|sigstore\.json|asc)"
+        need(re.fullmatch(pattern, name) and name not in signatures and len(signatures) < 64, f"{name} is no signature")
+        signatures[name] = data
+
+
+def base64_once(text):
+    """G4: return what base64 of one spelling stands for."""
+    try:
+        data = base64.b64decode(text)
+    except ValueError:
+        data = b""
+    need(data and base64.b64encode(data).decode() == text, "not base64")
+    return data
+
+
+def check_signatures(sums, signatures, pem):
+    """G1-G6: every signature that names the key is by it, and there is one."""
+    key = serialization.load_pem_public_key(pem)
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    named = f"SHA256SUMS.{hashlib.sha256(der).hexdigest()[:8]}."
+    found = {name: data for name, data in signatures.items() if name.startswith(named) and not name.endswith(".asc")}
+    need(found, "no signature by this key", 10)
+    for name, data in found.items():
+        if name.endswith(".sig"):
+            need(data.isascii(), "not base64")
+            text = data.decode().removesuffix("\n")
+        else:
+            read(stated := parse(data, 65536), SIGSTORE, name)
+            message = stated["messageSignature"]
+            digest, text = base64_once(message["messageDigest"]["digest"]), message["signature"]
+            need(digest == hashlib.sha256(sums).digest(), "a signature of other bytes")
+        how = [ec.ECDSA(hashes.SHA256())] if isinstance(key, ec.EllipticCurvePublicKey) else []
+        try:
+            key.verify(base64_once(text), sums, *how)
+        except InvalidSignature:
+            raise Refused(11, f"{name} is not a signature of this list") from None
 
 
 def check_known(data):
     """V1-V3: what needs a newer reader is said before anything is parsed."""
     other = re.search(rb'\n"schema":"waybill/bundle/v(?!1")[1-9][0-9]{0,5}"', data)
     words = re.search(rb'\n"requires":\[((?:\n%b,?){1,64})\n\]' % WORD, data)
-    known = not words or set(re.findall(WORD, words[1])) <= {b'"names/1"'}
+    known = not words or set(re.findall(WORD, words[1])) <= KNOWN
     need(not other and known, "needs a newer reader", 19)
-
-
-def check_sums(sums, digests, mtime, found):
-    """C1, C2: the list is the list of these files, and the headers have its time."""
-    need(seconds(found["created"]) == mtime, "the time of the headers")
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
-    need(sums == lines.encode(), "SHA256SUMS and bundle.json differ")
 
 
 def read_tail(reader, offset, mtime):
@@ -148,16 +179,17 @@ def verify(file, pem=None, with_images=True):
     sums, signatures, data, mtime, offset = read_head(reader)
     if pem is not None:
         check_signatures(sums, signatures, pem)
-    line = f"{hashlib.sha256(data).hexdigest()}  bundle.json\n".encode()
+    line = f"{hashlib.sha256(data).hexdigest()}  bundle.json\n".encode()  # C1, C2
     need(sums.startswith(line) or b"\n" + line in sums, "bundle.json does not match the list")
     check_known(data)
-    found = load(data)
+    found = parse(data, 64 * MIB, MIB)
     words = found.get("requires") if isinstance(found.get("requires"), list) else []
     lines = b",".join(b'\n"%b"' % word.encode() for word in words if isinstance(word, str))
     check_known(b'\n"schema":"%b",\n"requires":[%b\n]' % (str(found.get("schema")).encode(), lines))
     names = check_manifest(found)
-    digests = {name: entry["sha256"] for name, entry in zip(names, found["files"], strict=True)}
-    check_sums(sums, {**digests, "bundle.json": hashlib.sha256(data).hexdigest()}, mtime, found)
+    digests = {"bundle.json": line[:64].decode(), **{name: row["sha256"] for name, row in zip(names, found["files"], strict=True)}}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    need(sums == lines.encode() and seconds(found["created"]) == mtime, "the list or the time is that of another bundle.json")
     images = Images(found) if with_images else None
     for name, entry in zip(names, found["files"], strict=True):  # C3
         need(reader.at(offset, 512) == header(name, int(entry["mode"], 8), entry["size"], mtime), f"the header of {name}")
