@@ -54,7 +54,7 @@ PACKAGES = (
 )
 PACKAGES_OF: dict[Program, tuple[str, ...]] = {
     "install": ("installer", *PACKAGES),
-    "bundle": ("installer", "bundler", "gnupg", "nacl", "segno", *PACKAGES),
+    "bundle": ("installer", "bundler", "ahocorasick_rs", "gnupg", "nacl", "segno", *PACKAGES),
 }
 EXCLUDED = (
     *("cx_Freeze", "cyclonedx", "elftools", "freeze_core", "lib2to3", "packageurl", "pip", "pkg_resources"),
@@ -76,15 +76,38 @@ EXCLUDED = (
     ),
     *("asyncio.windows_events", "asyncio.windows_utils", "multiprocessing.popen_spawn_win32"),
     *("docker.transport.npipeconn", "docker.transport.npipesocket", "docker.transport.sshconn"),
+    "ifaddr._win32",
     *("jsonschema.benchmarks", "jsonschema.tests", "jsonschema_specifications.tests"),
     *("rich._win32_console", "rich._windows_renderer", "typer._click._winconsole"),
     *("urllib3.contrib.emscripten", "urllib3.contrib.pyopenssl", "urllib3.contrib.socks"),
     *("urllib3.http2.connection", "zstandard._cffi", "zstandard.backend_cffi"),
 )
+# Libraries import the look-up of what highlights source code; the rest is data for 500 languages.
+DATA_OF = {"pygments": ("formatters", "lexers", "styles")}
 EXCLUDED_OF: dict[Program, tuple[str, ...]] = {
     "install": ("bundler", "gnupg", "nacl", "cffi", "pycparser"),
-    "bundle": ("bundler.freeze.run",),
+    # The stores of secrets and the peers of a cluster are for hosts; both libraries are imported when asked.
+    "bundle": (
+        "bundler.freeze.run",
+        "check_jsonschema",
+        "click",
+        "hvac",
+        "ifaddr",
+        "regress",
+        "ruamel",
+        "zeroconf",
+    ),
 }
+_VENDOR = "check_jsonschema/builtin_schemas/vendor"
+FILES_OF: dict[Program, tuple[str, ...]] = {
+    "install": (),
+    # The schema of Compose files and its licence: nothing else of that package is used (docs/adr/0709).
+    "bundle": (f"{_VENDOR}/compose-spec.json", f"{_VENDOR}/licenses/LICENSE.compose-spec"),
+}
+"""Files of packages of which no module is imported."""
+PURE = ("zeroconf",)
+"""Packages that have each module twice, compiled or not. Those of Python are small, and what they do with the
+packets of strangers is bounded by the interpreter: the compiled ones are left out (docs/adr/0691)."""
 
 
 def build(
@@ -117,7 +140,7 @@ def build(
     release = bool(os.environ.get(standard_library.RELEASE))
     library = standard_library.choose(site, lock("python.txt"), work, release=release)
     if not library.fits:
-        progress.warn(f"warning: this build is for tests, not for hosts: {library.mismatch()}")
+        progress.warn(f"this build is for tests, not for hosts: {library.mismatch()}")
     # On the same file system as the result: large trees are moved, not copied.
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=work) as scratch:
         source, app = Path(scratch, "source"), Path(scratch, "app")
@@ -237,6 +260,8 @@ def _site(work: Path, machine: str, progress: Progress) -> Path:
             (wheel,) = Path(scratch).glob("cmeel_zlib-*.whl")
             with zipfile.ZipFile(wheel) as archive:
                 (unpacked / "libz.so.1").write_bytes(archive.read(LIBZ))
+            for compiled in (path for name in PURE for path in (unpacked / name).rglob("*.so")):
+                compiled.unlink()
             unpacked.rename(site)
     return site
 
@@ -291,8 +316,13 @@ def _freeze(site: Path, source: Path, app: Path, program: Program, library: Stan
         "script": str(source / "main.py"),
         "program": program,
         "packages": PACKAGES_OF[program],
-        "excludes": [*EXCLUDED, *EXCLUDED_OF[program]],
-        "include_files": [[str(site / "libz.so.1"), "lib/libz.so.1"]],
+        "excludes": [*EXCLUDED, *EXCLUDED_OF[program], *_data_modules(site)],
+        "include_files": [
+            [str(site / "libz.so.1"), "lib/libz.so.1"],
+            *([str(site / file), f"lib/{file}"] for file in FILES_OF[program]),
+        ],
+        # The libraries of a distribution are the host's own, also where the Python that freezes lies there.
+        "bin_path_excludes": ["/usr/lib", "/usr/lib64"],
         "zip_include_packages": ["*"],
         # These read data files next to their modules.
         "zip_exclude_packages": ["installer", "bundler", "jsonschema_specifications", "certifi"],
@@ -317,6 +347,17 @@ def _freeze(site: Path, source: Path, app: Path, program: Program, library: Stan
     )
 
 
+def _data_modules(site: Path) -> list[str]:
+    """Return the modules of libraries that only hold data which no command uses."""
+    return [
+        f"{package}.{name}.{path.stem}"
+        for package, names in DATA_OF.items()
+        for name in names
+        for path in sorted((site / package / name).glob("*.py"))
+        if path.stem not in ("__init__", "_mapping")
+    ]
+
+
 def _run(command: Sequence[str], failure: str, environment: dict[str, str] | None = None) -> None:
     environment = environment or child_environment()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -328,6 +369,9 @@ def _run(command: Sequence[str], failure: str, environment: dict[str, str] | Non
 class _Stderr(Progress):
     def note(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
+
+    def warn(self, text: str) -> None:
+        self.note(f"warning: {text}")
 
 
 def main(arguments: Sequence[str]) -> None:

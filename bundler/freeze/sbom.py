@@ -108,10 +108,14 @@ def wheels(site: Path) -> Iterator[Wheel]:
 def included(app: Path, site: Path) -> list[Wheel]:
     """Return the wheels of which something is in the frozen directory `app`."""
     modules = set(carried(app))
+    data = {path.relative_to(app / "lib").as_posix() for path in (app / "lib").rglob("*.json")}
     return [
         wheel
         for wheel in wheels(site)
-        if wheel.purl_name in RUNTIME or any(module_name(_plain(file)) in modules for file in wheel.files)
+        if wheel.purl_name in RUNTIME
+        or any(module_name(_plain(file)) in modules for file in wheel.files)
+        # Of some wheels only data are there.
+        or any(file in data for file in wheel.files)
     ]
 
 

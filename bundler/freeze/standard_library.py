@@ -112,7 +112,9 @@ def choose(site: Path, lock: Path, work: Path, *, release: bool = False) -> Stan
     if release and not found.fits:
         archive = f"Python-{interpreter}.tgz"
         get = f"get {archive}" if pinned else f"write the hash of {archive} into {lock.name}, get it"
-        raise UnfitInputError(found.mismatch(), hint=f"{get}, then run: make release PYTHON_SOURCE={archive}")
+        raise UnfitInputError(
+            found.mismatch(), hint=f"{get}, then run `make release PYTHON_SOURCE={archive}`"
+        )
     return found
 
 

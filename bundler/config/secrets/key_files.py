@@ -20,6 +20,17 @@ _JAVA_STORES = {b"\xfe\xed\xfe\xed": "JKS", b"\xce\xce\xce\xce": "JCEKS"}
 _JAVA_CERTIFICATE = 2
 _MOST_ENTRIES = 10_000
 _KEEPASS = (b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5", b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5")
+FIRST_BYTES = frozenset(
+    (
+        0x30,
+        *(each[0] for each in (*_JAVA_STORES, *_KEEPASS)),
+        *range(0x94, 0x98),
+        *range(0x9C, 0xA0),
+        0xC5,
+        0xC7,
+    )
+)
+"""What a key that is not text can begin with: DER, Java key stores, KeePass, secret keys of OpenPGP."""
 # RFC 4880 and RFC 9580: secret-key and secret-subkey packets, versions, and algorithms.
 _SECRET_TAGS, _VERSIONS = (5, 7), (3, 4, 5, 6)
 _ALGORITHMS = {1, 2, 3, 16, 17, 18, 19, 20, 22, 25, 26, 27, 28}

@@ -1,19 +1,17 @@
-"""Search inputs for secrets. Messages show the kind and line of a finding, never its value.
-
-Files up to 1 MiB are read: larger ones are not what somebody wrote. Images and archives are not opened.
-"""
+"""Search inputs for secrets. Messages show the kind and line of a finding, never its value."""
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from bundler.config.secrets.allowances import Allowances
-from bundler.config.secrets.key_files import key_in
-from bundler.config.secrets.patterns import KEY_FILES, Found, secrets_in
+from bundler.config.secrets.archives import ContentSearch, Report
+from bundler.config.secrets.search import Finding, pieces
 from installer.core.errors import Problem
+from installer.core.limits import CHUNK
 
-MAX_BYTES = 1024 * 1024
 HINT = (
     "remove it and change the secret; if it is not a secret, list the file under secrets_allow with a reason"
 )
@@ -21,44 +19,97 @@ TREE_HINT = (
     "leave it out with exclude, and change the secret if it was published; if it is not a secret, list the "
     "file under secrets_allow with a reason"
 )
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# The same mistake in a thousand lines is one mistake.
+_MOST = 25
+
+
+def search_data(data: bytes, shown: str, *, is_config: bool = False, is_tree: bool = False) -> Report:
+    """Search the content of a file.
+
+    Args:
+        data: The whole file.
+        shown: Its name in messages.
+        is_config: Whether `password: …` lines count too.
+        is_tree: Whether it is a file of a tree.
+    """
+    report = Report()
+    search = ContentSearch(shown, report, is_config=is_config, is_tree=is_tree)
+    for piece in pieces(data):
+        search.feed(piece)
+    search.finish()
+    return report
+
+
+def search_file(source: Path | str, shown: str, *, is_config: bool = False, is_tree: bool = False) -> Report:
+    """Search a file, from its start until nothing more can be found in it; arguments as `search_data`.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    report = Report()
+    search = ContentSearch(shown, report, is_config=is_config, is_tree=is_tree)
+    # O_NONBLOCK: a pipe among the inputs must not block the check.
+    with os.fdopen(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", 0) as file:
+        while not search.done and (data := file.read(CHUNK)):
+            search.feed(data)
+    search.finish()
+    return report
 
 
 def secrets_of(
     data: bytes, shown: str, allowances: Allowances, *, is_config: bool = False, is_tree: bool = False
 ) -> list[Problem]:
-    """Search the content of a file.
+    """Return the problems of the content of a file; arguments as `search_data` and `problems_of`."""
+    report = search_data(data, shown, is_config=is_config, is_tree=is_tree)
+    return problems_of(report.found, allowances, TREE_HINT if is_tree else HINT)
+
+
+def problems_of(found: Iterable[Finding], allowances: Allowances, hint: str) -> list[Problem]:
+    """Return the problems that findings are.
 
     Args:
-        data: The file; more than 1 MiB is not searched.
-        shown: Its name in messages; allowances are matched against it.
+        found: The findings.
         allowances: The exceptions of bundle.yaml.
-        is_config: Whether `password: …` lines count too.
-        is_tree: Whether it is a file of a tree.
+        hint: What to do about them.
+
+    Returns:
+        For each file at most 25 findings, and the number of the others.
     """
-    found = list(_findings(data, shown, is_config=is_config, is_tree=is_tree))
-    if not found or allowances.let_through(shown, [what for _, what in found]):
-        return []
-    hint = TREE_HINT if is_tree else HINT
-    return [
-        Problem(f"{shown}:{line}" if line else shown, f"contains {what}", hint)
-        # The same place may have two forms of one secret.
-        for line, what in dict.fromkeys(found)
+    of_file: dict[str, list[Finding]] = {}
+    # The same place may have two forms of one secret.
+    for finding in dict.fromkeys(found):
+        of_file.setdefault(finding.path, []).append(finding)
+    problems: list[Problem] = []
+    for path, findings in of_file.items():
+        if not allowances.let_through(path, [finding.what for finding in findings]):
+            problems += _of_file(path, findings, hint)
+    return problems
+
+
+def _of_file(path: str, findings: Sequence[Finding], hint: str) -> list[Problem]:
+    problems = [
+        Problem(f"{path}:{each.line}" if each.line else path, f"contains {each.what}", hint)
+        for each in findings[:_MOST]
     ]
+    if len(findings) > _MOST:
+        problems.append(Problem(path, f"contains {len(findings) - _MOST:,} more such secrets", hint))
+    return problems
 
 
-def _findings(data: bytes, shown: str, *, is_config: bool, is_tree: bool) -> Iterator[Found]:
-    if KEY_FILES.fullmatch(shown.rpartition("/")[2]):
-        yield 0, "a secret, according to its name"
-        return
-    if len(data) > MAX_BYTES:
-        return
-    if key := key_in(data):
-        yield 0, key
-        return
-    # Windows tools write UTF-16, which would pass for binary data.
-    if data.startswith(_UTF16):
-        data = data.decode("utf-16", "replace").encode("utf-8", "replace")
-    # Binary files match patterns of text by accident.
-    if b"\0" not in data[:8192]:
-        yield from secrets_in(data, is_config=is_config, is_tree=is_tree)
+def unsearched_of(report: Report, before: str = "") -> list[Problem]:
+    """Return a warning for each archive that was not searched to its end.
+
+    Args:
+        report: The report.
+        before: The text before its paths in messages.
+    """
+    hint = "check it with another tool, or ship what is in it as a tree"
+    return [
+        Problem(
+            f"{before}{path}",
+            f"was not searched for secrets to its end: it {why}",
+            hint,
+            "not-searched-for-secrets",
+        )
+        for path, why in report.unsearched.items()
+    ]

@@ -75,7 +75,7 @@ class TestStart:
         (home,) = unpacked(trusted)
         assert said == {f"{home}/tool\nx\n".encode()}
 
-    def test_it_starts_by_a_relative_path_and_through_a_link(
+    def test_an_executable_starts_by_a_relative_path_and_through_a_link(
         self, tool: Path, trusted: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "link").symlink_to(tool)
@@ -150,12 +150,12 @@ class TestStart:
 
 
 class TestDistrust:
-    def test_a_directory_that_others_can_write_to(self, tool: Path, trusted: Path) -> None:
+    def test_a_directory_that_others_can_write_to_is_refused(self, tool: Path, trusted: Path) -> None:
         (trusted / "c").mkdir()
         (trusted / "c").chmod(0o770)
         assert f"{trusted}/c is writable by others (drwxrwx---" in refusal(run(tool, trusted / "c"))
 
-    def test_a_part_of_the_path_that_others_can_write_to(self, tool: Path, trusted: Path) -> None:
+    def test_a_part_of_the_path_that_others_can_write_to_is_refused(self, tool: Path, trusted: Path) -> None:
         (trusted / "c" / "own").mkdir(parents=True, mode=0o700)
         (trusted / "c").chmod(0o777)
         assert f"{trusted}/c is writable by others (drwxrwxrwx" in refusal(run(tool, trusted / "c" / "own"))
@@ -166,13 +166,17 @@ class TestDistrust:
         (trusted / "c").chmod(0o1777)
         assert f"{trusted}/c is writable by others (drwxrwxrwt" in refusal(run(tool, trusted / "c"))
 
-    def test_a_link_into_a_directory_that_others_can_write_to(self, tool: Path, trusted: Path) -> None:
+    def test_a_link_into_a_directory_that_others_can_write_to_is_refused(
+        self, tool: Path, trusted: Path
+    ) -> None:
         (trusted / "loose" / "own").mkdir(parents=True)
         (trusted / "loose").chmod(0o777)
         (trusted / "c").symlink_to(trusted / "loose" / "own")
         assert f"{trusted}/loose is writable by others" in refusal(run(tool, trusted / "c"))
 
-    def test_ones_own_directory_below_a_sticky_one_of_root(self, tool: Path, shared: Path) -> None:
+    def test_an_own_directory_below_a_sticky_directory_of_root_is_trusted(
+        self, tool: Path, shared: Path
+    ) -> None:
         done = run(tool, shared / "own", "x")
         assert (done.returncode, done.stderr) == (0, "")
         assert (shared / "own").stat().st_mode & 0o777 == 0o700
@@ -181,12 +185,14 @@ class TestDistrust:
         os.chown(shared, 65534, 65534)
         assert f"{shared} is writable by others (drwxrwxrwt" in refusal(run(tool, shared / "own"))
 
-    def test_anothers_directory_below_a_sticky_one(self, tool: Path, shared: Path) -> None:
+    def test_a_directory_of_another_user_below_a_sticky_one_is_distrusted(
+        self, tool: Path, shared: Path
+    ) -> None:
         (shared / "own").mkdir(mode=0o700)
         os.chown(shared / "own", 65534, 65534)
         assert f"{shared}/own belongs to user 65534" in refusal(run(tool, shared / "own"))
 
-    def test_a_directory_of_another_user(self, tool: Path, trusted: Path) -> None:
+    def test_a_directory_of_another_user_is_refused(self, tool: Path, trusted: Path) -> None:
         needs("root")
         (trusted / "c").mkdir(mode=0o755)
         os.chown(trusted / "c", 65534, 65534)
@@ -202,7 +208,7 @@ class TestDistrust:
         assert done.stdout == f"{home}/tool\nx\n"
         assert home.stat().st_uid == os.geteuid()
 
-    def test_a_name_with_a_line_break(self, tool: Path, trusted: Path) -> None:
+    def test_a_name_with_a_line_break_is_refused(self, tool: Path, trusted: Path) -> None:
         done = run(tool, trusted / "a\nb")
         assert (done.returncode, done.stderr.count("a line break")) == (126, 1)
 
@@ -223,7 +229,7 @@ class TestDistrust:
         plain = run(tool, place, "--", "--json", shell=SHELLS[name])
         assert (plain.returncode, plain.stdout) == (126, "")
 
-    def test_a_file_in_its_place(self, tool: Path, trusted: Path) -> None:
+    def test_a_file_in_place_of_the_directory_is_refused(self, tool: Path, trusted: Path) -> None:
         (trusted / "c").write_text("")
         refusal(run(tool, trusted / "c"))
 
@@ -318,7 +324,7 @@ class TestFaults:
             )  # fmt: skip
             assert (done.returncode, done.stderr) == (0, "")
 
-    def test_without_a_cache_and_a_home_it_says_so(self, tool: Path, tmp_path: Path) -> None:
+    def test_a_start_without_a_cache_and_a_home_says_so(self, tool: Path, tmp_path: Path) -> None:
         needs("unshare")
         script = 'mount -t tmpfs -o ro tmpfs /var/cache && mount -t tmpfs -o ro tmpfs /run && "$1"'
         command = ["unshare", "-m", "sh", "-c", script, "sh", str(tool)]

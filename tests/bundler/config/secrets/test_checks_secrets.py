@@ -11,8 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bundler.config.secrets.allowances import Allowance, Allowances, matches
+from bundler.config.secrets.patterns import secrets_in
 from bundler.config.secrets.scanner import secrets_of
+from installer.shared.secrecy.tokens import token_rules
 from tests.rig.hang import ends
+from tests.rig.tokens import token
 
 ROOT = Path(__file__).parents[4]
 
@@ -33,29 +36,20 @@ def part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-# Tokens are put together here, so that no scanner of repositories takes this file for a leak.
-TOKENS = {
-    "an AWS access key": "AKI" + "AQ3EGRIHXYZABCDE2",
-    "a GitHub token": "gh" + "p_" + "a1B2" * 9,
-    "a GitLab token": "glp" + "at-" + "a1B2c" * 4,
-    "a Slack token": "xo" + "xb-123456789012-1234567890123-" + "a1B2c3D4" * 3,
-    "a Google API key": "AI" + "za" + "a1B2c" * 7,
-    "a Stripe key": "sk_" + "live_" + "a1B2c3" * 4,
-    "an npm token": "np" + "m_" + "a1B2c3" * 6,
-    "a Vault token": "hv" + "s." + "a1B2c3" * 5,
-    "an age key": "AGE-SECRET-" + "KEY-1" + "QPZRY9X8GF2TVDW0S3JN" * 2 + "QPZRY9X8GF2TVDW0S3",
-    "a JSON Web Token": part({"alg": "HS256", "typ": "JWT"})
-    + "."
-    + part({"sub": "12345678"})
-    + "."
-    + "a1B2c3" * 6,
-}
+JWT = ".".join([part({"alg": "HS256", "typ": "JWT"}), part({"sub": "12345678"}), "a1B2c3" * 6])
+NAMED = {rule.name: rule for rule in token_rules().rules}
 
 
-@pytest.mark.parametrize("kind", TOKENS)
-def test_tokens_are_found_and_never_shown(kind):
-    text = f"first line\nX = '{TOKENS[kind]}'\n"
-    assert found(text) == [f"a.txt:2: contains {kind}"]
+@pytest.mark.parametrize(
+    "name", ["github-pat", "aws-access-token", "gcp-api-key", "vault-root-token", "gitlab-pat"]
+)
+def test_tokens_are_found_and_never_shown(name):
+    text = f"first line\nX = '{token(NAMED[name]).decode()}'\n"
+    assert found(text) == [f"a.txt:2: contains a credential (rule {name})"]
+
+
+def test_json_web_tokens_are_found_and_never_shown():
+    assert found(f"first line\nX = '{JWT}'\n") == ["a.txt:2: contains a JSON Web Token"]
 
 
 def test_private_keys_are_found_also_inside_of_json():
@@ -144,9 +138,8 @@ def test_our_own_sources_and_templates_are_clean():
                 assert found(path.read_bytes(), shown, is_config=top == "templates") == []
 
 
-def test_binaries_and_large_files_are_passed_over():
+def test_binaries_are_passed_over():
     assert found(b"\0\0" + pem().encode()) == []
-    assert found(b" " * 2**20 + pem().encode()) == []
 
 
 def test_an_allowance_lets_its_files_pass_and_is_reported_when_it_is_stale():
@@ -186,3 +179,52 @@ def test_a_token_whose_header_is_nested_without_end_is_none():
 def test_a_megabyte_of_anything_is_scanned_soon(unit):
     with ends():
         found((unit * 2**20)[: 2**20], is_config=True)
+
+
+def lines_found(data: bytes) -> int:
+    return sum(1 for _ in secrets_in(data, is_config=True))
+
+
+# Each is far above what a file may have: only work that grows with the size, and not with its square, ends.
+@pytest.mark.parametrize(
+    ("unit", "count"),
+    [
+        (b"pwd=abcd1\n", 800_000),
+        (b"A: -----BEGIN PRIVATE KEY-----\n", 0),
+        (b"-----BEGIN PRIVATE KEY-----\nA: b\n", 0),
+        (b"-----BEGIN PRIVATE KEY-----" + b" " * 47 + b"!", 0),
+        (b"-----BEGIN A ", 0),
+    ],
+    ids=["findings", "keys in headers", "keys with headers", "keys of spaces", "beginnings"],
+)
+def test_many_findings_take_no_longer_than_their_text(unit: bytes, count: int) -> None:
+    with ends():
+        assert lines_found(unit * (2**23 // len(unit))) >= count
+
+
+def test_many_registries_take_no_longer_than_their_text() -> None:
+    # A name with an escape is not found again in the text as JSON writes it.
+    entries = ",\n".join(f'"r\\u0061{n}.lan": {{"auth": "dXNlcjpw"}}' for n in range(150_000))
+    with ends():
+        assert lines_found(f'{{"auths": {{{entries}}}}}'.encode()) == 150_000
+
+
+def test_a_credential_of_docker_has_the_line_of_its_registry() -> None:
+    entries = {name: {"auth": "dXNlcjpw"} for name in ("a.lan", "b.lan")}
+    text = json.dumps({"auths": entries}, indent=1)
+    assert found(text) == [
+        "a.txt:3: contains a credential of Docker",
+        "a.txt:6: contains a credential of Docker",
+    ]
+
+
+def test_at_most_25_findings_of_a_file_are_listed_and_the_others_are_counted() -> None:
+    listed = found("".join(f"password: hunter{n:04}\n" for n in range(1025)), is_config=True)
+    assert listed[24:] == ["a.txt:25: contains a literal password", "a.txt: contains 1,000 more such secrets"]
+
+
+def test_what_is_only_counted_is_let_through_and_recorded_too() -> None:
+    allowances = Allowances([Allowance("a.txt", "bundle.yaml:9", "a demo")])
+    text = "password: hunter22\n" * 30 + "client_secret: abc123def456\n"
+    assert secrets_of(text.encode(), "a.txt", allowances, is_config=True) == []
+    assert [row.what for row in allowances.allowed] == ["a literal password", "a literal client_secret"]
