@@ -16,6 +16,7 @@ from installer.core.errors import ExpiredError, UntrustedError, UsageError
 from installer.core.schema_errors import spelling_hint
 from installer.core.timestamps import format_time
 from installer.core.trust.root import APPROVERS, Root
+from installer.core.trust.verifier import PRODUCTION
 from installer.core.verify import VerifiedBundle
 
 BREAK_GLASS = "break-glass"
@@ -71,6 +72,19 @@ class Admission:
             *(("risks", each) for each in self.risks or ("none found",)),
         ]
         return "\n".join(f"{label:<12} {value}" for label, value in rows if value)
+
+    def owner(self, keyid: str) -> str:
+        """Return the owner of a key by the root; empty where no root was given."""
+        return self.root.keys[keyid].owner if self.root else ""
+
+    def owner_warnings(self, keyids: Iterable[str]) -> list[str]:
+        """Return why a host might not count an approval by these keys, or would still ask for more."""
+        if self.root is None:
+            return []
+        owners = [self.owner(keyid) for keyid in keyids]
+        return [
+            each for owner in owners for each in owner_warnings(self.root, self.request, self.verified, owner)
+        ]
 
     def question(self) -> str:
         """Return what is asked before the approval is signed."""
@@ -167,7 +181,13 @@ def owner_warnings(root: Root, request: ApprovalRequest, verified: VerifiedBundl
     """Return why a host might not count the approval, or would still ask for more."""
     found = []
     policy = root.environments.get(request.environment)
-    if not root.environments:
+    if not root.environments and request.environment == PRODUCTION:
+        # Hosts refuse it there: the name promises rules that this root does not have.
+        found.append(
+            "the root has no policy for production: hosts refuse the bundle there, whoever approves it, "
+            "until `bundle trust set-policy` has added one"
+        )
+    elif not root.environments:
         found.append("the root has no policies: hosts that trust it require no approvals")
     # One owner counts once, whatever the number of keys and roles.
     if owner in {each.owner for each in verified.evidence.accepted}:

@@ -103,13 +103,7 @@ def make_approval(request: ApprovalRequest, bundle: Bundle, now: datetime) -> Ap
     Raises:
         UsageError: The request is not valid; all problems at once.
     """
-    problems = list(_problems(request, bundle.manifest))
-    try:
-        expires = parse_expiry(request.expires, now)
-    except UsageError as error:
-        problems.append(Problem("--expires", f"{error.where} {error.what}", error.hint))
-    if problems:
-        raise UsageError("the approval is not valid", problems=problems)
+    check_request(request, now, bundle.manifest)
     return Approval(
         identity=bundle.identity,
         product=bundle.manifest.product,
@@ -118,7 +112,7 @@ def make_approval(request: ApprovalRequest, bundle: Bundle, now: datetime) -> Ap
         environment=request.environment,
         # Whole seconds: the format has no fractions, and a reader would refuse them.
         not_before=now.replace(microsecond=0),
-        expires=expires,
+        expires=parse_expiry(request.expires, now),
         # Host names are compared in lower case; sorted, the same request gives the same bytes.
         targets=tuple(sorted({target.lower() for target in request.targets})),
         change_id=request.change_id,
@@ -128,7 +122,27 @@ def make_approval(request: ApprovalRequest, bundle: Bundle, now: datetime) -> Ap
     )
 
 
-def _problems(request: ApprovalRequest, manifest: Manifest) -> Sequence[Problem]:
+def check_request(request: ApprovalRequest, now: datetime, manifest: Manifest | None = None) -> None:
+    """Refuse a request that no approval can be made of.
+
+    Args:
+        request: What the approver states.
+        now: The current time.
+        manifest: The bundle's; None before it is known.
+
+    Raises:
+        UsageError: The request is not valid; all problems at once.
+    """
+    problems = list(_problems(request, manifest.version if manifest else ""))
+    try:
+        parse_expiry(request.expires, now)
+    except UsageError as error:
+        problems.append(Problem("--expires", f"{error.where} {error.what}", error.hint))
+    if problems:
+        raise UsageError("the approval is not valid", problems=problems)
+
+
+def _problems(request: ApprovalRequest, version: str) -> Sequence[Problem]:
     problems = []
 
     def check(valid: object, option: str, what: str, hint: str = "") -> None:
@@ -157,7 +171,7 @@ def _problems(request: ApprovalRequest, manifest: Manifest) -> Sequence[Problem]
         "is not a version",
         f"give the version to roll back to, or `{NO_ROLLBACK}` for a first release",
     )
-    check(back != manifest.version, "--rollback-to", "is the version that this bundle installs")
+    check(not back or back != version, "--rollback-to", "is the version that this bundle installs")
     # Notes are shown on terminals of hosts: control characters could rewrite what is on the screen.
     check(TEXT.fullmatch(request.notes), "--note", "has control characters, or more than 2000 characters")
     check(request.role != "break-glass" or request.notes, "--note", "the role break-glass needs a reason")

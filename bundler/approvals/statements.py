@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class StatementFiles:
         Raises:
             UnfitInputError: They cannot be written, or there are too many.
         """
-        name = self._free_name(f"{DIRECTORY}{role}-{keyid8}")
+        name = free_name(f"{DIRECTORY}{role}-{keyid8}", self.present)
         # A host refuses more: better to find that out here than behind the air gap.
         if not name or sum(bool(NAME.fullmatch(each)) for each in self.present) >= LIMITS.approvals:
             raise UnfitInputError(
@@ -74,16 +75,41 @@ class StatementFiles:
             _write_sidecar(self.directory, files)
         return tuple(files)
 
-    def _free_name(self, stem: str) -> str:
-        numbered = [f"{stem}.json", *(f"{stem}.{number}.json" for number in range(2, 100))]
-        # A stray signature takes a name too: it must not become the signature of another statement.
-        taken = {each.removesuffix(f".{form}") for each in self.present for form in ("", *FORMS)}
-        return next((each for each in numbered if each not in taken), "")
-
     def _append(self, files: Mapping[str, bytes]) -> None:
         hint = "nothing was changed; use --sidecar to write the approval next to the bundle"
         with os_errors_as(UnfitInputError, "cannot be approved", self.path, hint):
             append.append(self.fd, self.bundle, files)
+
+
+def require_whole(path: Path, bundle: Bundle) -> None:
+    """Refuse a bundle with an approval that is there in part: a repair could still complete it.
+
+    Args:
+        path: The bundle.
+        bundle: The bundle, its tail read.
+
+    Raises:
+        UnfitInputError: An append was interrupted.
+    """
+    if bundle.partial_append:
+        raise UnfitInputError(
+            "an earlier `bundle approve` was interrupted",
+            where=str(path),
+            hint=f"run `bundle approve {shlex.quote(str(path))} --repair` to complete it or to remove it",
+        )
+
+
+def free_name(stem: str, present: Collection[str]) -> str:
+    """Return a name for another statement; empty if 99 are there.
+
+    Args:
+        stem: Role and key, `approvals/ops-0a1b2c3d`.
+        present: The names of all statements and signatures that are there.
+    """
+    numbered = [f"{stem}.json", *(f"{stem}.{number}.json" for number in range(2, 100))]
+    # A stray signature takes a name too: it must not become the signature of another statement.
+    taken = {each.removesuffix(f".{form}") for each in present for form in ("", *FORMS)}
+    return next((each for each in numbered if each not in taken), "")
 
 
 @contextmanager
@@ -109,12 +135,8 @@ def open_statements(path: Path, sidecar: Path | None = None) -> Iterator[Stateme
     try:
         bundle = read_with_tail(path)
         # Appending after a truncated append would turn repairable bytes into garbage.
-        if bundle.partial_append and sidecar is None:
-            raise UnfitInputError(
-                "an earlier `bundle approve` was interrupted",
-                where=str(path),
-                hint=f"run `bundle approve {path} --repair` to complete or remove that approval",
-            )
+        if sidecar is None:
+            require_whole(path, bundle)
         present = {**bundle.read_tail(), **read_sidecar(sidecar or sidecar_path(path))}
         yield StatementFiles(path, fd, bundle, sidecar, present)
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.signing import Prompt, Signer
-from bundler.signing.secret_source import read_secret
+from bundler.signing.secret_source import BASE64_KEY, STDIN, read_secret, refuse_reference
 from installer.core.errors import TamperedError, UsageError
 from installer.core.jsonio import dumps, loads_strict
 from installer.core.limits import KIB
@@ -31,6 +31,7 @@ LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY"
 PASSWORD_VARIABLE = "COSIGN_PASSWORD"
 _LABELS = (LABEL, "ENCRYPTED COSIGN PRIVATE KEY")
 _PEM = re.compile(r"\s*-----BEGIN ([A-Z ]+)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END \1-----\s*")
+_BEGIN = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,60})-----")
 _COSTS = (32768, 65536, 131072)
 """Accepted values of scrypt's N; a larger one would be a denial of service."""
 # What cosign itself uses; its readers accept no other block size and parallelism.
@@ -67,14 +68,16 @@ class CosignSigner(Signer):
         prompt: Prompt | None = None,
         variable: str = "COSIGN_PASSWORD",
         password: bytes | None = None,
+        option: str = "--password-from",
     ) -> CosignSigner:
         """Read a private key that `bundle keygen` or cosign wrote.
 
         Args:
             source: `NAME.key`, or as `read_secret` takes it.
-            prompt: Asks for the password if the variable is not set.
+            prompt: Asks for the password if the variable is not set; None where there is no terminal.
             variable: The variable of the environment that has the password.
             password: The password, if it is known already; it comes before the variable.
+            option: The option that names where the password comes from, for messages.
 
         Returns:
             The signer.
@@ -82,12 +85,21 @@ class CosignSigner(Signer):
         Raises:
             UsageError: It cannot be read or is not such a key; the password is wrong or there is no terminal.
         """
+        if isinstance(source, str):
+            refuse_reference(source)
         data = read_secret(source, _KEY_BYTES, "run `bundle keygen NAME` to create one")
-        where = str(source)
+        where = "standard input" if source == STDIN else str(source)
         sealed = parse_key(data, where)
+        hint = f"check what {option} names: all of it is the password, but for a line break at its end"
         if password is None:
-            password = ask_password(f"Password of {where}: ", prompt, variable)
-        return decrypt_key(sealed, password, where)
+            # Whoever looks for the mistake has to look where the password came from.
+            hint = "type the password of this key, or give " + option
+            if variable in os.environ:
+                hint = (
+                    f"check {variable}: as it is set, its value is used as the password, even if it is empty"
+                )
+            password = ask_password(f"Password of {where}: ", prompt, variable, option)
+        return decrypt_key(sealed, password, where, hint)
 
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign `data` as cosign would.
@@ -153,13 +165,8 @@ def parse_key(data: bytes, where: str) -> EncryptedKey:
     text = data[:_KEY_BYTES].decode("ascii", "replace")
     match = _PEM.fullmatch(text)
     if match is None or match[1] not in _LABELS:
-        hint = "run `bundle keygen NAME` to create one"
-        # Wrong files of the right kind are common: the hint says which one is needed.
-        if match is not None and match[1].endswith("PRIVATE KEY"):
-            hint = "convert an openssl key with `cosign import-key-pair --key FILE`"
-        elif match is not None and match[1] == "PUBLIC KEY":
-            hint = "this is the public key: sign with the private key, NAME.key"
-        raise UsageError(f"is not a PEM file with the label {LABEL}", where=where, hint=hint)
+        what = f"is not a PEM file with the label {LABEL}"
+        raise UsageError(what, where=where, hint=_hint_for(text))
     try:
         # The parameters are checked before any work is done with them.
         document = loads_strict(
@@ -172,7 +179,7 @@ def parse_key(data: bytes, where: str) -> EncryptedKey:
         # A forged key file could otherwise ask for gigabytes of memory.
         if parameters["N"] not in _COSTS or parameters["r"] != _BLOCK or parameters["p"] != _PARALLEL:
             raise UsageError(
-                f"has scrypt parameters that are not allowed: {parameters}",
+                f"has scrypt parameters that are not allowed: {parameters!s:.100}",
                 where=where,
                 hint=f"allowed: N {', '.join(map(str, _COSTS))}; r {_BLOCK}; p {_PARALLEL}",
             )
@@ -188,13 +195,30 @@ def parse_key(data: bytes, where: str) -> EncryptedKey:
     return EncryptedKey(parameters["N"], salt, nonce, ciphertext)
 
 
-def decrypt_key(sealed: EncryptedKey, password: bytes, where: str) -> CosignSigner:
+def _hint_for(text: str) -> str:
+    """Return what to do with a file that is no key of ours: wrong files of the right kind are common."""
+    labels = _BEGIN.findall(text)
+    if any(label in _LABELS for label in labels):
+        return "the key is damaged: restore it from a backup"
+    if any(label.startswith("PGP ") for label in labels):
+        return "this is a GPG key: import it with `gpg --import FILE`, and give --gpg-key FINGERPRINT"
+    if "PUBLIC KEY" in labels:
+        return "this is the public key: sign with the private key, NAME.key"
+    if any(label.endswith("PRIVATE KEY") and label != "OPENSSH PRIVATE KEY" for label in labels):
+        return "convert an openssl key with `cosign import-key-pair --key FILE`"
+    if text.lstrip().startswith(BASE64_KEY):
+        return "this is a key in base64: decode it with `base64 -d`"
+    return "run `bundle keygen NAME` to create one"
+
+
+def decrypt_key(sealed: EncryptedKey, password: bytes, where: str, hint: str) -> CosignSigner:
     """Open a private key with its password.
 
     Args:
         sealed: The key.
         password: The password.
         where: How errors name the key.
+        hint: Where to look if the password is wrong.
 
     Returns:
         The signer.
@@ -212,12 +236,7 @@ def decrypt_key(sealed: EncryptedKey, password: bytes, where: str) -> CosignSign
             sealed.ciphertext, sealed.nonce
         )
     except CryptoError:
-        raise UsageError(
-            "the password is wrong",
-            where=where,
-            hint=f"check {PASSWORD_VARIABLE}: if it is set, its value is used as the password, "
-            "even if it is empty",
-        ) from None
+        raise UsageError("the password is wrong", where=where, hint=hint) from None
     try:
         # The password was right, since secretbox authenticates: what fails here is the content.
         private = load_der_private_key(plain, None)
@@ -279,13 +298,19 @@ def encrypt_key(private: EllipticCurvePrivateKey | Ed25519PrivateKey, password: 
     return "\n".join([f"-----BEGIN {LABEL}-----", *lines, f"-----END {LABEL}-----", ""]).encode()
 
 
-def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_VARIABLE) -> bytes:
+def ask_password(
+    question: str,
+    prompt: Prompt | None,
+    variable: str = PASSWORD_VARIABLE,
+    option: str = "--password-from",
+) -> bytes:
     """Get a password: from the environment if it is set, even if empty; else by asking.
 
     Args:
         question: The text of the prompt.
         prompt: Asks a person; None if there is no terminal.
         variable: The variable of the environment that may have it.
+        option: The option that names where it comes from.
 
     Returns:
         The password.
@@ -301,7 +326,7 @@ def ask_password(question: str, prompt: Prompt | None, variable: str = PASSWORD_
     if prompt is None:
         raise UsageError(
             "the password of the key is needed, but no terminal is available",
-            hint=f"set {variable}, or give --password-from SOURCE",
+            hint=f"set {variable}, or give {option} SOURCE",
         )
     return prompt(question).encode()
 

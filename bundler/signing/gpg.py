@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.signing import Signer
+from bundler.signing.secret_source import holds_secret
 from installer.core.errors import CheckFailedError, ExpiredError, HostNotReadyError, UsageError
 from installer.core.trust import gpgv
 
@@ -64,6 +65,13 @@ class GpgSigner(Signer):
         if computed != self.keyid:
             raise UsageError("GPG exported another key", where=wanted)
 
+    @property
+    def _look(self) -> str:
+        """Where the passphrase is to be looked for."""
+        if self._passphrase:
+            return "check what --password-from names"
+        return f"{'check' if os.environ.get(PASSPHRASE_VARIABLE) else 'set'} {PASSPHRASE_VARIABLE}"
+
     def sign(self, data: bytes) -> dict[str, bytes]:
         """Sign `data` with a detached, armored signature, and verifies it.
 
@@ -80,6 +88,10 @@ class GpgSigner(Signer):
         # python-gnupg 0.5.7 announces an empty passphrase but does not send it: GPG then takes the first line
         # of the data for it. So an empty one counts as none.
         passphrase = self._passphrase or os.environ.get(PASSPHRASE_VARIABLE) or None
+        # GPG reads one line; what follows it would be signed.
+        if passphrase and any(each in passphrase for each in "\n\r\0"):
+            what = "the passphrase has a line break or a zero byte in it, which ends it for GPG"
+            raise UsageError(what, where=self.keyid, hint=self._look)
         # SHA-256 and binary mode, whatever gpg.conf of the user says.
         arguments = ["--local-user", self.keyid, "--digest-algo", "SHA256", "--no-textmode"]
         made = self._gpg.sign(
@@ -92,7 +104,7 @@ class GpgSigner(Signer):
             raise UsageError(
                 f"GPG did not sign: {_reason(made)}",
                 where=self.keyid,
-                hint=f"unlock the key in gpg-agent, or set {PASSPHRASE_VARIABLE}",
+                hint=self._look if passphrase else f"{self._look}, or unlock the key in gpg-agent",
             )
         # Armor with CR LF verifies, but is not the same bytes on every machine.
         signature = bytes(made.data).replace(b"\r\n", b"\n")
@@ -140,7 +152,9 @@ def normal_fingerprint(text: str) -> str:
     """
     digits = "".join(text.lower().split()).removeprefix("0x").removesuffix("!")
     if not _FINGERPRINT.fullmatch(digits):
-        raise UsageError("is not a full GPG fingerprint (40 hex digits)", where=text[:80], hint=_LISTING)
+        # Somebody may have given the key itself.
+        where = "--gpg-key" if holds_secret(text) else text[:80]
+        raise UsageError("is not a full GPG fingerprint (40 hex digits)", where=where, hint=_LISTING)
     return digits
 
 

@@ -58,7 +58,7 @@ def test_a_file_that_nobody_can_write_to_is_approved_beside_it(stick: Path) -> N
     assert f"approvals/ops-{person('Ops').key.keyid8}.json" in read_sidecar(stick / "b.tar.approvals")
 
 
-def test_where_nothing_can_be_written_beside_it_either_it_says_so(stick: Path) -> None:
+def test_a_directory_where_nothing_can_be_written_either_is_named(stick: Path) -> None:
     done = approve(stick, stick)
     assert done.returncode == 30, done.stdout
     assert "Read-only file system" in done.stderr
@@ -66,7 +66,7 @@ def test_where_nothing_can_be_written_beside_it_either_it_says_so(stick: Path) -
     assert [each.name for each in stick.iterdir()] == ["b.tar"]
 
 
-def test_elsewhere_it_can(stick: Path, tmp_path: Path) -> None:
+def test_an_approval_can_be_written_elsewhere(stick: Path, tmp_path: Path) -> None:
     done = approve(stick, stick, "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert len(read_sidecar(tmp_path / "out", required=True)) == 3

@@ -102,7 +102,7 @@ def instead(world: World, pub: Path) -> World:
 
 
 class TestApprovals:
-    def test_signed_by_another_tool_it_counts(
+    def test_an_approval_that_another_tool_signed_counts(
         self, world: World, path: Path, tmp_path: Path, far: tuple[Path, Holder]
     ) -> None:
         prepared = prepare_approval(path, ASKED, NOW)
@@ -125,7 +125,7 @@ class TestApprovals:
         assert (here.files, here.approval) == (there.files, there.approval)
         assert tail(other)[here.files[0]] == tail(path)[there.files[0]]
 
-    def test_attached_twice_it_is_there_once(self, path: Path, tmp_path: Path) -> None:
+    def test_an_approval_that_is_attached_twice_is_there_once(self, path: Path, tmp_path: Path) -> None:
         statement = prepare_approval(path, ASKED, NOW).path
         signature = signed(tmp_path, statement)
         attach_approval(path, [signature], public(tmp_path))
@@ -133,7 +133,9 @@ class TestApprovals:
         assert attach_approval(path, [signature], public(tmp_path)).files == ()
         assert path.read_bytes() == before
 
-    def test_prepared_again_it_is_the_same_and_nothing_is_written_over(self, path: Path) -> None:
+    def test_a_statement_that_is_prepared_again_is_the_same_and_nothing_is_overwritten(
+        self, path: Path
+    ) -> None:
         first = prepare_approval(path, ASKED, NOW)
         assert prepare_approval(path, ASKED, NOW) == first
         # Signed meanwhile, perhaps: the time alone makes it no other statement.
@@ -141,14 +143,14 @@ class TestApprovals:
         with pytest.raises(UsageError, match="exists"):
             prepare_approval(path, replace(ASKED, notes="ready, after all"), NOW)
 
-    def test_of_several_statements_the_signature_says_which(self, path: Path, tmp_path: Path) -> None:
+    def test_the_signature_chooses_among_several_statements(self, path: Path, tmp_path: Path) -> None:
         security = prepare_approval(path, replace(ASKED, role="security"), NOW).path
         prepare_approval(path, ASKED, NOW)
         done = attach_approval(path, [signed(tmp_path, security)], public(tmp_path))
         assert isinstance(done.approval, Approval)
         assert done.approval.role == "security"
 
-    def test_beside_the_bundle(self, path: Path, tmp_path: Path) -> None:
+    def test_an_approval_is_attached_beside_the_bundle(self, path: Path, tmp_path: Path) -> None:
         before = path.read_bytes()
         statement = prepare_approval(path, ASKED, NOW, tmp_path / "said.json").path
         attach_approval(
@@ -177,7 +179,9 @@ class TestApprovals:
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize("fault", ["another bundle", "no statement", "not json", "changed after", "huge"])
-    def test_a_statement_that_is_none_of_this_bundle(self, path: Path, tmp_path: Path, fault: str) -> None:
+    def test_a_statement_that_is_none_of_this_bundle_is_refused(
+        self, path: Path, tmp_path: Path, fault: str
+    ) -> None:
         statement = prepare_approval(path, ASKED, NOW).path
         data = statement.read_bytes()
         identity = World().identity
@@ -209,7 +213,7 @@ class TestApprovals:
             attach_approval(path, [each], root)
         assert len([name for name in tail(path) if name.startswith("approvals/ops-")]) == 4
 
-    def test_without_a_prepared_statement(self, path: Path, tmp_path: Path) -> None:
+    def test_a_signature_without_a_prepared_statement_is_refused(self, path: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no statement"):
             attach_approval(path, [made(tmp_path / "SIG", b"AAAA")], public(tmp_path))
 
@@ -305,7 +309,7 @@ class TestRoots:
             trust_sign.attach_to_root(root, [made(tmp_path / "SIG", data)], None, NOW)
         assert not list(tmp_path.glob("root.json.????????.*"))
 
-    def test_by_command(self, tmp_path: Path, root: Path) -> None:
+    def test_a_root_is_prepared_and_attached_by_the_command(self, tmp_path: Path, root: Path) -> None:
         product = Product.make(tmp_path / "p")
         done = product.run("trust", "sign", str(root), "--prepare")
         assert (done.returncode, f"trust sign {root} --attach SIG" in done.stdout) == (0, True)

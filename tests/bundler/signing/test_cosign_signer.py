@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from bundler.commands.keygen import KeyPair, generate_key_pair
-from bundler.signing.cosign import CosignSigner, encrypt_key
+from bundler.signing.cosign import LABEL, CosignSigner, encrypt_key
 from installer.core.errors import UsageError
 from installer.core.trust import cosign
 from tests.rig.signing import Cosign
@@ -53,7 +53,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object], label: str =
 
 
 class TestKeygen:
-    def test_it_writes_both_halves_the_private_one_for_its_owner_only(
+    def test_keygen_writes_both_halves_and_the_private_one_for_its_owner_only(
         self, password: str, tmp_path: Path
     ) -> None:
         pair = generate_key_pair(tmp_path / "release")
@@ -115,7 +115,7 @@ class TestKeygen:
 
 
 class TestLoad:
-    def test_it_signs_in_both_forms(self, password: str, given: KeyPair, tmp_path: Path) -> None:
+    def test_a_loaded_key_signs_in_both_forms(self, password: str, given: KeyPair, tmp_path: Path) -> None:
         signer = CosignSigner.load(given.private)
         files = signer.sign(DATA)
         assert sorted(files) == ["sig", "sigstore.json"]
@@ -130,6 +130,23 @@ class TestLoad:
         monkeypatch.setenv("COSIGN_PASSWORD", "wrong")
         with pytest.raises(UsageError, match="password is wrong"):
             CosignSigner.load(pair.private)
+
+    def test_a_wrong_password_is_looked_for_where_it_came_from(
+        self, given: KeyPair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def hint(**words: Any) -> str:
+            with pytest.raises(UsageError, match="password is wrong") as caught:
+                CosignSigner.load(given.private, **words)
+            return caught.value.hint
+
+        monkeypatch.setenv("OTHER_PASSWORD", "wrong")
+        monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
+        assert hint(password=b"wrong", option="--provenance-password-from") == (
+            "check what --provenance-password-from names: all of it is the password, but for a line break "
+            "at its end"
+        )
+        assert hint(variable="OTHER_PASSWORD").startswith("check OTHER_PASSWORD")
+        assert hint(prompt=lambda _question: "wrong").startswith("type the password of this key")
 
     def test_the_older_label_is_read(self, password: str, given: KeyPair, tmp_path: Path) -> None:
         pair = given
@@ -195,21 +212,57 @@ class TestLoad:
         with pytest.raises(UsageError, match=r"sign with the private key, NAME\.key"):
             CosignSigner.load(given.public)
 
-    def test_an_openssl_key_gets_the_way_out(self, password: str, tmp_path: Path) -> None:
-        (tmp_path / "k").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-        with pytest.raises(UsageError, match="import-key-pair"):
+    @pytest.mark.parametrize(
+        ("label", "way"),
+        [
+            ("PRIVATE KEY", "import-key-pair"),
+            (
+                "EC PARAMETERS-----\nBggq\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY",
+                "import-key-pair",
+            ),
+            ("OPENSSH PRIVATE KEY", "run `bundle keygen NAME` to create one"),
+            ("PGP PRIVATE KEY BLOCK", "give --gpg-key FINGERPRINT"),
+            (LABEL, "the key is damaged: restore it from a backup"),
+        ],
+    )
+    def test_a_key_of_another_tool_gets_the_way_out(
+        self, password: str, tmp_path: Path, label: str, way: str
+    ) -> None:
+        (tmp_path / "k").write_text(f"-----BEGIN {label}-----\nAAAA: 1\n-----END {label}-----\n")
+        with pytest.raises(UsageError) as caught:
             CosignSigner.load(tmp_path / "k")
+        assert way in caught.value.hint
+
+    def test_a_key_in_base64_gets_the_way_out(self, password: str, given: KeyPair, tmp_path: Path) -> None:
+        (tmp_path / "k").write_bytes(base64.b64encode(given.private.read_bytes()))
+        with pytest.raises(UsageError) as caught:
+            CosignSigner.load(tmp_path / "k")
+        assert caught.value.hint == "this is a key in base64: decode it with `base64 -d`"
+
+    @pytest.mark.parametrize(
+        ("word", "hint"),
+        [
+            ("env://COSIGN_PRIVATE_KEY", "give env:COSIGN_PRIVATE_KEY"),
+            ("awskms:///alias/release", "with --prepare"),
+            ("pkcs11:token=t;object=k?pin-value=123456", "with --prepare"),
+        ],
+    )
+    def test_what_cosign_calls_a_key_gets_the_way_out(self, word: str, hint: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            CosignSigner.load(word)
+        assert hint in caught.value.hint
+        assert "123456" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("content", "what"),
         [
-            (b"", "not a PEM file"),
+            (b"", "is empty"),
             (b"\xff\xfe", "is UTF-16 text"),
             (b"hello", "not a PEM file"),
             (b"A" * 100_000, "more than"),
         ],
     )
-    def test_something_else_is_refused(
+    def test_a_file_that_is_no_cosign_key_is_refused(
         self, password: str, given: KeyPair, tmp_path: Path, content: bytes, what: str
     ) -> None:
         (tmp_path / "k").write_bytes(content)
@@ -249,7 +302,7 @@ class TestWithTheRealCosign:
             any_cosign.home / "theirs.pub", any_cosign.home / "b", any_cosign.home / "F"
         )
 
-    def test_it_signs_with_our_key_and_we_verify(self, any_cosign: Cosign, password: str) -> None:
+    def test_cosign_signs_with_our_key_and_we_verify(self, any_cosign: Cosign, password: str) -> None:
         pair = generate_key_pair(any_cosign.home / "ours")
         (any_cosign.home / "F").write_bytes(DATA)
         raw, bundle = any_cosign.sign(pair.private, any_cosign.home / "F", password)

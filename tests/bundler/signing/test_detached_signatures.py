@@ -78,7 +78,7 @@ def test_the_key_may_be_one_of_a_root(tmp_path: Path) -> None:
     assert attach_signatures(path, [made(tmp_path / "x", data)], tmp_path / "root.json").added
 
 
-def test_both_forms_one_after_the_other_beside_our_own(path: Path, tmp_path: Path) -> None:
+def test_both_forms_are_attached_one_after_the_other_beside_our_own(path: Path, tmp_path: Path) -> None:
     ann = person("Ann")
     public = made(tmp_path / "k.pub", ann.signer.public.encode())
     forms = ann.signer.sign(prepare_sums(path).path.read_bytes())
@@ -107,13 +107,13 @@ def test_what_does_not_fit_never_gets_in(path: Path, tmp_path: Path, fault: str)
     assert path.read_bytes() == before
 
 
-def test_a_public_key_that_is_none(path: Path, tmp_path: Path) -> None:
+def test_a_public_key_that_is_none_is_refused(path: Path, tmp_path: Path) -> None:
     for text in (b"hello", b"{}", b""):
         with pytest.raises(UsageError):
             attach_signatures(path, [made(tmp_path / "SIG", b"AAAA")], made(tmp_path / "k.pub", text))
 
 
-def test_signed_by_gpg_on_another_machine(path: Path, tmp_path: Path) -> None:
+def test_a_signature_of_gpg_on_another_machine_is_attached(path: Path, tmp_path: Path) -> None:
     needs("gpgv")
     with gpg_home() as home:
         key = home.key("Gi")
@@ -124,7 +124,7 @@ def test_signed_by_gpg_on_another_machine(path: Path, tmp_path: Path) -> None:
     )
 
 
-def test_signed_by_openssl_with_a_key_of_its_own(path: Path, tmp_path: Path) -> None:
+def test_a_signature_of_openssl_with_a_key_of_its_own_is_attached(path: Path, tmp_path: Path) -> None:
     needs("openssl")
 
     def openssl(*words: str) -> bytes:
@@ -138,8 +138,22 @@ def test_signed_by_openssl_with_a_key_of_its_own(path: Path, tmp_path: Path) -> 
     ).added
 
 
+def test_a_signature_by_an_ed25519_key_of_its_own_is_attached(path: Path, tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, form)
+    made_elsewhere = base64.b64encode(key.sign(prepare_sums(path).path.read_bytes()))
+    signature, pub = made(tmp_path / "SIG", made_elsewhere), made(tmp_path / "k.pub", public)
+    assert attach_signatures(path, [signature], pub).added
+
+
 @pytest.mark.needs("cosign3")
-def test_signed_by_cosign_on_another_machine(path: Path, tmp_path: Path, cosign3: str) -> None:
+def test_a_signature_of_cosign_on_another_machine_is_attached(
+    path: Path, tmp_path: Path, cosign3: str
+) -> None:
     tool = Cosign(cosign3, 3, tmp_path)
     key = tool.keygen("far", "pw")
     raw, bundle = tool.sign(key, prepare_sums(path).path, "pw")

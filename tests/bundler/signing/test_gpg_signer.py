@@ -100,12 +100,29 @@ def locked() -> Iterator[tuple[GpgHome, str]]:
 
 
 class TestPassphrase:
-    def test_it_is_taken_from_the_variable(
+    def test_the_passphrase_is_taken_from_the_variable(
         self, locked: tuple[GpgHome, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         home, key = locked
         monkeypatch.setenv("WAYBILL_GPG_PASSPHRASE", PASSPHRASE)
         verify(home, key, GpgSigner(key, home.path).sign(DATA)["asc"])
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\nmore"])
+    def test_one_with_a_line_break_is_told_and_not_repeated(
+        self, locked: tuple[GpgHome, str], monkeypatch: pytest.MonkeyPatch, end: str
+    ) -> None:
+        home, key = locked
+        monkeypatch.setenv("WAYBILL_GPG_PASSPHRASE", PASSPHRASE + end)
+        with pytest.raises(UsageError, match="has a line break") as caught:
+            GpgSigner(key, home.path).sign(DATA)
+        assert caught.value.hint == "check WAYBILL_GPG_PASSPHRASE"
+        assert PASSPHRASE not in str(caught.value)
+
+    def test_a_wrong_one_is_looked_for_where_it_came_from(self, locked: tuple[GpgHome, str]) -> None:
+        home, key = locked
+        with pytest.raises(UsageError, match="GPG did not sign") as caught:
+            GpgSigner(key, home.path, passphrase="wrong").sign(DATA)
+        assert caught.value.hint == "check what --password-from names"
 
     @pytest.mark.parametrize("given", ["wrong", "", None])
     def test_a_wrong_empty_or_missing_one_is_told_and_signs_nothing(
@@ -127,13 +144,19 @@ class TestKey:
         with pytest.raises(UsageError, match="not a full GPG fingerprint"):
             normal_fingerprint(text)
 
+    def test_a_key_in_place_of_one_is_not_repeated(self) -> None:
+        key = "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQIGBGUx1234\n"
+        with pytest.raises(UsageError, match="is not a full GPG fingerprint") as caught:
+            normal_fingerprint(key)
+        assert "lQIG" not in str(caught.value)
+
     def test_an_unknown_one_is_told(self, home: GpgHome) -> None:
         with pytest.raises(UsageError, match="no secret key"):
             GpgSigner("1" * 40, home.path)
         with pytest.raises(UsageError, match="no public key"):
             export_public("1" * 40, home.path)
 
-    def test_one_whose_secret_half_is_elsewhere_cannot_sign_but_can_be_trusted(
+    def test_a_key_whose_secret_half_is_elsewhere_cannot_sign_but_can_be_trusted(
         self, home: GpgHome, key: str
     ) -> None:
         with gpg_home() as other:
