@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bundler.provenance.changes import changed_paths
+from bundler.provenance.git_command import GitError, ask, contains, run
 from bundler.provenance.submodules import missing
 from bundler.provenance.tags import ReleaseName
 from installer.core.format.manifest import Source
 from installer.core.timestamps import format_seconds
-from installer.shared.child_env import child_environment
 
 _SCP = re.compile(r"(?:[^@/:]+@)?([^/:]+):(?!//)(.+)")
 _FOREIGN = re.compile(r"dubious ownership in repository at '(.+)'")
-_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +83,41 @@ def inspect_checkout(
 
     Args:
         directory: Of bundle.yaml.
-        inputs: Files that go into the bundle.
+        inputs: Files that go into the bundle or decide about it, and directories of which all may go in.
         name: What the tag has to name; None: no tag is looked for.
 
     Returns:
         The checkout. Without git, or without a commit, `unknown` has the reason.
     """
-    # `--no-show-signature`: a setting of the user would add lines about signatures.
-    head, error = _git(directory, "log", "-1", "--no-show-signature", "--format=%H %ct")
-    if not head:
-        match = _FOREIGN.search(error)
+    try:
+        # The files are looked at last: what is wrong with the repository is the better reason.
+        time, _, commit = run(directory, "rev-list", "--timestamp", "--max-count=1", "HEAD", "--").partition(
+            " "
+        )
+    except GitError as error:
+        match = _FOREIGN.search(str(error))
         foreign = match[1] if match else ""
-        return Checkout(unknown=_reason(error), foreign=foreign, has_repository=_has_repository(directory))
-    commit, _, time = head.partition(" ")
-    # All of them, and not the one that `git describe` prefers: it may name another product or version.
-    listed, _ = _git(directory, "tag", "--points-at", "HEAD")
-    tags = tuple(sorted(listed.splitlines()))
-    origin, _ = _git(directory, "config", "--get", "remote.origin.url")
-    top, _ = _git(directory, "rev-parse", "--show-toplevel")
+        return Checkout(
+            unknown=_reason(str(error)), foreign=foreign, has_repository=_has_repository(directory)
+        )
+    top = ask(directory, "rev-parse", "--show-toplevel")
+    # `core.worktree` can name other files: what git says of them would be said of these.
+    if not top or not contains(top, os.path.realpath(directory)):
+        return Checkout(unknown="the git repository is that of other files", has_repository=True)
+    # All of them, and not the one that `git describe` prefers: it may name another product or version. No
+    # setting changes this output, unlike that of `git tag`.
+    listed = ask(directory, "for-each-ref", "--points-at=HEAD", "--format=%(refname:strip=2)", "refs/tags")
+    # A name that is not UTF-8 could not be printed; it names no version.
+    tags = tuple(sorted(os.fsencode(tag).decode("utf-8", "backslashreplace") for tag in listed.splitlines()))
+    origin = ask(directory, "config", "--get", "remote.origin.url")
     return Checkout(
         commit,
         int(time),
         name.choose(tags) if name else "",
         plain_url(origin),
-        _changed(directory, top, inputs),
+        changed_paths(directory, top, inputs),
         tags=tags,
-        submodules=tuple(f"{top}/{path}" for path in missing(top, _git)),
+        submodules=tuple(f"{top}/{path}" for path in missing(top)),
         is_clone=bool(origin),
         has_repository=True,
     )
@@ -142,84 +149,17 @@ def plain_url(origin: str) -> str:
     return f"{parts.scheme}://{at}{parts.path.rstrip('/').removesuffix('.git')}"
 
 
-def _changed(directory: Path, top: str, inputs: Iterable[str]) -> tuple[str, ...]:
-    output, error = _git(directory, "status", "--porcelain=v1", "-z", "--untracked-files=all")
-    if error:
-        return ("(git status failed)",)
-    # A repository may have several products: only changes below this one's directory count.
-    below = _inside(top, directory)
-    rows = list(_rows(output))
-    # Untracked files count only if they go into the bundle: build output lies next to the sources.
-    changed = {path for state, path in rows if state != "??" and f"{path}/".startswith(below)}
-    others = {path for _, path in rows} - changed
-    if others:
-        listed = {path for each in inputs if (path := _inside(top, Path(each)).rstrip("/"))}
-        changed |= others & listed
-    return tuple(sorted(changed))
-
-
-def _rows(output: str) -> Iterable[tuple[str, str]]:
-    """Parse `git status -z`; both names of a rename count."""
-    words = iter(output.split("\0"))
-    for word in words:
-        if len(word) < 4:
-            continue
-        yield word[:2], word[3:]
-        # The old name follows as a word of its own.
-        if word[0] in "RC":
-            yield word[:2], next(words, "")
-
-
-def _inside(top: str, path: Path) -> str:
-    """Return a path from the top of the checkout, with a slash at its end; empty for the top or outside."""
-    # The parent is resolved and the name is not: an input that is a link counts as the link.
-    relative = os.path.relpath(f"{_real(path.parent)}/{path.name}", top)
-    return "" if relative == "." or relative.startswith("..") else f"{relative}/"
-
-
-@functools.lru_cache(maxsize=4096)
-def _real(directory: Path) -> str:
-    return os.path.realpath(directory)
-
-
 def _reason(error: str) -> str:
     if "not a git repository" in error:
         return "not a git repository"
-    if "does not have any commits" in error or "bad default revision" in error:
+    if "bad revision 'HEAD'" in error:
         return "the git repository has no commit yet"
     if "dubious ownership" in error:
         return "git refuses a checkout that belongs to another user"
-    return error or "git printed nothing"
+    return error
 
 
 def _has_repository(directory: Path) -> bool:
     """Return whether git would find a repository; asked without git, which may not be installed."""
-    real = Path(_real(directory))
+    real = Path(os.path.realpath(directory))
     return any(os.path.lexists(each / ".git") for each in (real, *real.parents))
-
-
-def _git(directory: Path, *words: str) -> tuple[str, str]:
-    """Run git; return its output, or why it failed. No program of the repository is run."""
-    # GIT_DIR and its like would make git look at another repository.
-    environment = {key: value for key, value in child_environment().items() if not key.startswith("GIT_")}
-    # fsmonitor is a program that the repository's own configuration can name.
-    command: Sequence[str] = ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *words]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-            # Messages are compared below; optional locks would write into the repository.
-            env=environment | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except FileNotFoundError:
-        return "", "git is not installed"
-    except subprocess.TimeoutExpired:
-        return "", f"git did not answer in {_SECONDS} seconds"
-    except OSError as error:
-        return "", f"git cannot be run: {error.strerror}"
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        return "", (lines[0] if lines else f"git ended with exit status {done.returncode}")[:200]
-    return done.stdout.decode("utf-8", "backslashreplace").strip("\n"), ""

@@ -100,7 +100,9 @@ def _unmet(checkout: Checkout, rules: SourceRules, name: ReleaseName) -> Iterato
         return
     if "clean" in rules.required and checkout.changed:
         what = f"the checkout has uncommitted changes: {_shown(checkout.changed)}"
-        yield Problem("--require clean", what, "commit them, or see them with `git status` and undo them")
+        # What marks in the index hide from `git status` counts, too.
+        hint = "commit or undo them; `git status` shows them, except files that `git ls-files -v` marks"
+        yield Problem("--require clean", what, f"{hint} with S or a small letter")
     if "tag" in rules.required and not checkout.tag:
         yield Problem("--require tag", _untagged(checkout, name), _tag_hint(name))
 

@@ -17,7 +17,7 @@ PIPELINE = "https://ci.example/lan-chat/release"
 
 
 class TestBuilder:
-    def test_github(self) -> None:
+    def test_github_says_who_builds(self) -> None:
         said = {
             "GITHUB_ACTIONS": "true",
             "GITHUB_SERVER_URL": "https://github.example",
@@ -31,7 +31,7 @@ class TestBuilder:
         assert found.invocation == "https://github.example/team/chat/actions/runs/77/attempts/2"
         assert find_builder("", {**said, "GITHUB_WORKFLOW_REF": ""}).identity == LOCAL
 
-    def test_gitlab(self) -> None:
+    def test_gitlab_says_who_builds(self) -> None:
         said = {
             "GITLAB_CI": "true",
             "CI_PROJECT_URL": "https://gitlab.lan/team/chat",

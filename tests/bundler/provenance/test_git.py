@@ -70,18 +70,8 @@ def test_names_that_git_would_quote(place: Path) -> None:
     assert inspect_checkout(place).changed == ("product/é\n",)
 
 
-def test_a_setting_of_the_repository_runs_nothing(place: Path, tmp_path: Path) -> None:
-    committed(place)
-    hook = tmp_path / "hook"
-    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
-    hook.chmod(0o755)
-    git(place, "config", "core.fsmonitor", str(hook))
-    inspect_checkout(place)
-    assert not (tmp_path / "ran").exists()
-
-
 @pytest.mark.needs("git")
-def test_without_a_repository_a_commit_or_git_it_says_why(
+def test_the_reason_is_recorded_where_there_is_no_repository_commit_or_git(
     place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert inspect_checkout(place) == Checkout(unknown="not a git repository")

@@ -122,7 +122,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
 
 
 class TestRecorded:
-    def test_a_clean_tagged_checkout(self, pipeline: Pipeline) -> None:
+    def test_a_clean_tagged_checkout_is_recorded(self, pipeline: Pipeline) -> None:
         created = pipeline.committed().create()
         said = pipeline.statement(created)
         assert said["subject"] == [{"name": "SHA256SUMS", "digest": {"sha256": created["to"]["identity"]}}]
@@ -159,13 +159,13 @@ class TestRecorded:
         assert source["annotations"]["changed"] == ["web/index.html"]
 
     @pytest.mark.needs("git")
-    def test_without_a_repository_it_says_so(self, pipeline: Pipeline) -> None:
+    def test_provenance_without_a_repository_says_so(self, pipeline: Pipeline) -> None:
         said = pipeline.statement(pipeline.create())
         definition = said["predicate"]["buildDefinition"]
         assert definition["internalParameters"]["source"] == "unknown: not a git repository"
         assert not any("gitCommit" in row["digest"] for row in definition["resolvedDependencies"])
 
-    def test_without_git_it_says_so(self, pipeline: Pipeline, tmp_path: Path) -> None:
+    def test_provenance_without_git_says_so(self, pipeline: Pipeline, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         said = pipeline.statement(pipeline.committed().create(PATH=str(tmp_path / "empty")))
         source = said["predicate"]["buildDefinition"]["internalParameters"]["source"]
@@ -218,12 +218,14 @@ class TestWhereItLies:
         plain, more = (tmp_path / "1.tar").read_bytes(), (tmp_path / "3.tar").read_bytes()
         assert more.startswith(plain[:-1024])
 
-    def test_signed_it_is_in_the_bundle_and_nothing_lies_beside_it(self, pipeline: Pipeline) -> None:
+    def test_signed_provenance_is_in_the_bundle_and_not_beside_it(self, pipeline: Pipeline) -> None:
         created = pipeline.committed().create()
         assert created["provenance"] == list(pipeline.tail())
         assert pipeline.product.leftovers() == []
 
-    def test_made_again_it_is_not_added_twice_and_another_key_adds_its_own(self, pipeline: Pipeline) -> None:
+    def test_provenance_that_is_made_again_is_not_added_twice_and_another_key_adds_its_own(
+        self, pipeline: Pipeline
+    ) -> None:
         pipeline.committed().create()
         before = pipeline.path().read_bytes()
         assert pipeline.create()["provenance"] == []
@@ -231,7 +233,7 @@ class TestWhereItLies:
         assert pipeline.create(key="eve")["changed"] is False
         assert len([name for name in pipeline.tail() if name.endswith(".json")]) == 4
 
-    def test_unsigned_beside_it_it_is_replaced(self, pipeline: Pipeline) -> None:
+    def test_unsigned_provenance_beside_the_bundle_is_replaced(self, pipeline: Pipeline) -> None:
         pipeline.committed().create("--builder", "https://one", key="")
         created = pipeline.create("--builder", "https://two", key="")
         assert pipeline.statement(created)["predicate"]["runDetails"]["builder"]["id"] == "https://two"
@@ -243,7 +245,7 @@ class TestWhereItLies:
         assert f"built by    {PIPELINE}, according to approvals/provenance-" in text
         assert f"commit {pipeline.commit}, tag v1.4.0" in text
 
-    def test_a_password_of_its_own(self, pipeline: Pipeline) -> None:
+    def test_the_key_of_provenance_has_a_password_of_its_own(self, pipeline: Pipeline) -> None:
         pipeline.committed().create(COSIGN_PASSWORD="wrong", WAYBILL_PROVENANCE_PASSWORD="pw")
         pipeline.released().decide()
 
@@ -255,7 +257,7 @@ class TestWithStockTools:
         statement = next(each for each in tmp_path.glob("approvals/*.json") if "sigstore" not in each.name)
         return statement, pipeline.keys / "ci.pub"
 
-    def test_openssl(self, pipeline: Pipeline, tmp_path: Path) -> None:
+    def test_openssl_verifies_provenance(self, pipeline: Pipeline, tmp_path: Path) -> None:
         needs("openssl")
         statement, public = self.files(pipeline, tmp_path)
         script = (
@@ -267,7 +269,7 @@ class TestWithStockTools:
         assert subprocess.run(words, check=False, cwd=tmp_path).returncode != 0
 
     @pytest.mark.needs("cosign3")
-    def test_cosign(self, pipeline: Pipeline, tmp_path: Path, cosign3: str) -> None:
+    def test_cosign_verifies_provenance(self, pipeline: Pipeline, tmp_path: Path, cosign3: str) -> None:
         statement, public = self.files(pipeline, tmp_path)
         tool = Cosign(cosign3, 3, tmp_path)
         bundle = Path(f"{statement}.sigstore.json")
@@ -289,7 +291,7 @@ class TestPolicy:
             pipeline.released().decide(trust, data)
         return str(caught.value)
 
-    def test_the_designated_pipeline_and_a_clean_tree_of_the_repository(self, pipeline: Pipeline) -> None:
+    def test_the_designated_pipeline_with_a_clean_tree_is_accepted(self, pipeline: Pipeline) -> None:
         pipeline.committed().create()
         decision = pipeline.released().decide()
         assert (decision.builder, decision.provenance[0].commit) == (PIPELINE, pipeline.commit)
@@ -298,15 +300,15 @@ class TestPolicy:
         assert rows["built from"] == f"commit {pipeline.commit}, tag v1.4.0, clean, of {ORIGIN}"
         assert decision.as_json()["provenance"][0]["clean"] is True
 
-    def test_another_builder(self, pipeline: Pipeline) -> None:
+    def test_another_builder_is_refused(self, pipeline: Pipeline) -> None:
         pipeline.committed().create("--builder", "https://laptop.example")
         assert "Pipeline: was built by https://laptop.example" in self.refused(pipeline)
 
-    def test_a_builder_whose_id_only_begins_alike(self, pipeline: Pipeline) -> None:
+    def test_a_builder_whose_id_only_begins_alike_is_refused(self, pipeline: Pipeline) -> None:
         pipeline.committed().create("--builder", f"{PIPELINE}2")
         self.refused(pipeline)
 
-    def test_a_dirty_tree(self, pipeline: Pipeline) -> None:
+    def test_a_dirty_tree_is_refused(self, pipeline: Pipeline) -> None:
         pipeline.committed()
         (pipeline.product.directory / "docs/UPGRADE.md").write_text("changed\n")
         pipeline.create()
@@ -319,11 +321,11 @@ class TestPolicy:
         said = self.refused(pipeline, trust=pipeline.trust(replace(STRICT, repositories=())))
         assert "does not state whether the source tree had uncommitted changes" in said
 
-    def test_another_repository(self, pipeline: Pipeline) -> None:
+    def test_another_repository_is_refused(self, pipeline: Pipeline) -> None:
         pipeline.committed(origin="https://git.example/fork.git").create()
         assert "was built from https://git.example/fork" in self.refused(pipeline)
 
-    def test_provenance_of_another_bundle(self, pipeline: Pipeline, tmp_path: Path) -> None:
+    def test_provenance_of_another_bundle_does_not_count(self, pipeline: Pipeline, tmp_path: Path) -> None:
         other = Pipeline(tmp_path / "b")
         (other.product.directory / "web/index.html").write_text("other")
         other.committed().create()
@@ -336,15 +338,17 @@ class TestPolicy:
             check_approvals(opened, other.trust(), Sidecars((("beside", foreign),)))
         assert ": is about another bundle" in str(caught.value)
 
-    def test_signed_by_a_key_without_the_role(self, pipeline: Pipeline) -> None:
+    def test_provenance_that_is_signed_by_a_key_without_the_role_does_not_count(
+        self, pipeline: Pipeline
+    ) -> None:
         pipeline.committed().create(key="eve")
         assert "is not trusted here for the role provenance" in self.refused(pipeline)
 
-    def test_signed_by_nobody(self, pipeline: Pipeline) -> None:
+    def test_provenance_that_nobody_signed_does_not_count(self, pipeline: Pipeline) -> None:
         pipeline.committed().create(key="")
         assert "missing: 1 approval in role provenance" in self.refused(pipeline)
 
-    def test_one_byte_changed_anywhere_in_the_statement(self, pipeline: Pipeline) -> None:
+    def test_a_statement_with_one_changed_byte_does_not_count(self, pipeline: Pipeline) -> None:
         created = pipeline.committed().create()
         pipeline.released()
         data = pipeline.path().read_bytes()
@@ -357,7 +361,7 @@ class TestPolicy:
                 pipeline.decide(data=bytes(bent))
             assert caught.value.step == 16
 
-    def test_another_commit_than_the_bundle_itself_names(self, pipeline: Pipeline) -> None:
+    def test_another_commit_than_the_bundle_itself_names_does_not_count(self, pipeline: Pipeline) -> None:
         pipeline.committed().create()
         made = person("Ci").signer
         created = pipeline.tail()

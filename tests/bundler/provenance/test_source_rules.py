@@ -16,6 +16,7 @@ from bundler.provenance.tags import ReleaseName, names_a_version
 from installer.core.errors import Problem, UnfitInputError, UsageError
 from installer.shared.progress import Progress
 from tests.rig.gitcheckout import commit_all, git
+from tests.rig.imagebuild import Built, layer, saved_new, tar
 from tests.rig.product import YAML, Product
 
 NAME = ReleaseName("lan-chat", "1.4.0")
@@ -154,6 +155,24 @@ class TestRelease:
         (clone / "bundle.yaml").write_text(text)
         planned = plan_bundle(load(clone, "1.4.0"))
         assert [warning.where for warning in planned.warnings if "submodule" in warning.what] == ["third/lib"]
+
+    def test_a_bundle_yaml_that_was_never_added_makes_the_tree_dirty(self, place: Product) -> None:
+        text = (place.directory / "bundle.yaml").read_text()
+        (place.directory / "bundle.yaml").unlink()
+        commit_all(place.directory)
+        (place.directory / "bundle.yaml").write_text(text)
+        assert plan_bundle(load(place.directory, "1.4.0")).checkout.changed == ("bundle.yaml",)
+
+    def test_links_of_trees_and_archives_of_images_that_were_never_added_make_the_tree_dirty(
+        self, place: Product
+    ) -> None:
+        (place.directory / "bundle.yaml").write_text(f"{YAML}images:\n  - archive: images/x.tar\n")
+        commit_all(place.directory)
+        (place.directory / "web/new.html").symlink_to("index.html")
+        (place.directory / "images").mkdir()
+        (place.directory / "images/x.tar").write_bytes(tar(saved_new([Built("x:1", [layer("x")])])))
+        changed = plan_bundle(load(place.directory, "1.4.0")).checkout.changed
+        assert changed == ("images/x.tar", "web/new.html")
 
     def test_two_clones_with_other_tags_give_one_identity(self, place: Product, tmp_path: Path) -> None:
         commit_all(place.directory, "v1.4.0")
