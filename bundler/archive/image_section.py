@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bundler.archive.output_file import OutputFile
 from bundler.archive.writer import write_header
+from bundler.config.secrets.layers import LayerReports, LayerSearch
 from bundler.image_sources.base import ExpectedLayer, Readable
 from bundler.image_sources.layers import LayerTransform
 from installer.core.digest import oci_digest
@@ -29,6 +30,8 @@ class BlobWriter:
         advance: Receives the bytes as they are read.
         entries: The files that were written.
         documents: Configurations and manifests by digest.
+        secrets: What looks like a secret in the layers.
+        search: Whether it is looked for.
     """
 
     output: OutputFile
@@ -38,6 +41,8 @@ class BlobWriter:
     advance: Callable[[int], None]
     entries: list[FileEntry] = field(default_factory=list)
     documents: dict[str, bytes] = field(default_factory=dict)
+    secrets: LayerReports = field(default_factory=LayerReports)
+    search: bool = True
     _layers: list[Layer] = field(default_factory=list)
 
     def find(self, diff_id: str, digest: str = "") -> Layer | None:
@@ -57,8 +62,9 @@ class BlobWriter:
             self.output.write_at(place, data)
             place += len(data)
 
-        peek = _Peek(stream, self.advance)
-        layer = self.transform.run(peek, write, expected)
+        peek, search = _Peek(stream, self.advance), LayerSearch()
+        layer = self.transform.run(peek, write, expected, search.feed if self.search else None)
+        self.secrets.add(layer.diff_id, search.finish())
         # what came uncompressed is the same as any stored form of it; what came compressed only as itself
         if same := self.find(layer.diff_id, "" if sniff(peek.head) == "tar" else layer.digest):
             # Nothing of the duplicate may remain behind the next member.

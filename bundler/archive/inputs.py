@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive import allowed_document
 from bundler.archive.writer import Input
+from bundler.config.loader import NAME
 from bundler.config.model import BundleConfig, InputFile, InputTree, TreeFile
 from installer.core.errors import Problem, UnfitInputError
 from installer.core.format.manifest import DirectoryEntry, FileEntry, LinkEntry
@@ -50,9 +52,9 @@ def collect(config: BundleConfig) -> Collected:
     if config.release_notes and not any(item.member == RELEASE_NOTES for item in config.items):
         notes = config.release_notes.encode()
         inputs.append(Input(FileEntry(RELEASE_NOTES, len(notes), UNKNOWN, 0o644, "doc"), data=notes))
-    if config.allowed:
+    if config.exceptions:
         # Only then: a bundle without exceptions is the same as one of earlier versions.
-        data = allowed_document.make(config.allowed)
+        data = allowed_document.make(config.exceptions)
         inputs.append(Input(FileEntry(allowed_document.NAME, len(data), UNKNOWN, 0o644, "doc"), data=data))
         problems += [
             Problem(
@@ -73,14 +75,29 @@ def collect(config: BundleConfig) -> Collected:
             for link in tree.links
         ),
         tuple(
-            DirectoryEntry(f"{tree.member}/{each.path}", each.mode, _below(tree, each.path))
+            DirectoryEntry(f"{tree.member}/{each.path}", each.mode, _below(tree, each.path), each.owner)
             for tree in config.trees
             for each in tree.directories
             # Other directories follow from the paths of their files; listing them would only grow the
             # manifest.
-            if each.empty or each.mode != PLAIN_DIRECTORY
+            if each.empty or each.mode != PLAIN_DIRECTORY or each.owner
         ),
     )
+
+
+def source_paths(config: BundleConfig, collected: Collected) -> Iterator[str]:
+    """Yield the paths of all that a bundle is made from: bundle.yaml, files, links, archives, image layouts.
+
+    Args:
+        config: The checked bundle.yaml.
+        collected: Its files.
+    """
+    # It is not in the bundle, and decides about every file that is.
+    yield str(config.directory / NAME)
+    yield from (item.source for item in collected.inputs if item.source)
+    for tree in config.trees:
+        yield from (f"{tree.source}/{link.path}" for link in tree.links)
+    yield from (str(image.path) for image in config.images if image.path)
 
 
 def _single(item: InputFile, problems: list[Problem]) -> Input | None:
@@ -91,7 +108,9 @@ def _single(item: InputFile, problems: list[Problem]) -> Input | None:
         return None
     entry = FileEntry(
         item.member, size, UNKNOWN, item.mode, item.kind, item.install, item.owner, item.platform,
-        member=encoded_name(item.member),
+        member=encoded_name(item.member), validate=item.validate, on_change=item.on_change,
+        timeout=item.timeout,
+        capabilities=item.capabilities,
     )  # fmt: skip
     return Input(entry, str(item.source))
 
@@ -105,8 +124,9 @@ def _tree_files(tree: InputTree) -> list[Input]:
 def _tree_entry(tree: InputTree, file: TreeFile) -> FileEntry:
     path = f"{tree.member}/{file.path}"
     return FileEntry(
-        path, file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path), member=encoded_name(path)
-    )
+        path, file.size, UNKNOWN, file.mode, "tree", _below(tree, file.path), file.owner,
+        member=encoded_name(path), capabilities=file.capabilities,
+    )  # fmt: skip
 
 
 def _below(tree: InputTree, path: str) -> str:

@@ -1,5 +1,7 @@
 """Images from archives: both forms of `docker save`, and OCI archives, plain or compressed as a whole.
 
+What `docker load` takes is taken, whichever tool wrote it; see `tarscan` for the little that is refused.
+
 A plain archive is read in place: headers and documents first, then each layer once. One that was compressed
 as a whole can only be read from its start, so it is read twice.
 """
@@ -17,12 +19,11 @@ from bundler.image_sources.content import (
     changed_while_read,
     open_regular,
 )
-from bundler.image_sources.layers import expand
+from bundler.image_sources.layers import HEAD, ArchiveForm, archive_form, expand
 from bundler.image_sources.saved import choose, read_images
 from bundler.image_sources.store import SavedImageSource
 from bundler.image_sources.walk import SavedImage
 from installer.core.format.manifest import Image, Layer
-from installer.core.oci.expand import Form, sniff
 
 
 class ArchiveSource(SavedImageSource):
@@ -40,7 +41,7 @@ class ArchiveSource(SavedImageSource):
     def __init__(self, place: Path | str, platforms: Sequence[str], reference: str = "") -> None:
         super().__init__(place, platforms, reference)
         self._path = Path(place)
-        self._form: Form = "tar"
+        self._form: ArchiveForm = "tar"
         self._streamed: StreamedArchive | None = None
 
     def find(self) -> list[SavedImage]:
@@ -51,11 +52,11 @@ class ArchiveSource(SavedImageSource):
         """
         with open_regular(self._path) as file:
             # By content: `docker save | gzip` often keeps the name of a tar file.
-            self._form = sniff(file.read(4))
+            self._form = archive_form(file.read(HEAD))
         if self._form == "tar":
             self.payload = content = ArchiveFile(self._path)
-            return read_images(content, self.platforms)
-        return read_images(self._stream(None), self.platforms)
+            return read_images(content, self.platforms, self.skipped)
+        return read_images(self._stream(None), self.platforms, self.skipped)
 
     def pack(self, sink: BlobSink) -> list[Image]:
         """Store the images.

@@ -9,9 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self
 
+from bundler.image_sources.attachments import note
 from installer.core.errors import Problem
 from installer.core.format.manifest import Image, Layer
 
@@ -93,12 +95,15 @@ class ResolvedImage:
         blobs: The largest number of blobs it adds: its layers, its configuration and its manifest.
         payload: The largest number of bytes it adds, uncompressed, for progress and the check of free space.
             An estimate: an engine knows the size of the files, not of the layers.
+        digests: The digests by which it can be referred to: of its manifest, and of the index that has it.
+            Empty where its place does not know them.
     """
 
     reference: str
     platform: str
     blobs: int
     payload: int
+    digests: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +135,24 @@ class ImageSource(ABC):
         takes: What an entry names.
         takes_all: Whether one source takes all entries of its kind; else each entry is a source.
         waits_for: What prepares the images before the first byte of them arrives; empty if nothing does.
+        where: How messages name the place.
+        skipped: The type of each thing in the place that is no image, once it is known.
     """
 
     key: ClassVar[str]
     takes: ClassVar[Literal["reference", "file", "directory"]]
     takes_all: ClassVar[bool] = False
     waits_for: ClassVar[str] = ""
+    where: str = ""
+
+    @cached_property
+    def skipped(self) -> list[str]:
+        """What lies next to the images and is left out."""
+        return []
+
+    def note(self) -> Problem | None:
+        """Return a note about what is left out; None as long as nothing of the kind is known."""
+        return note(self.skipped, self.where)
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,7 @@
-"""Content of archives and layouts by name: with random access, or read once from a stream."""
+"""Content of archives and layouts by name: with random access, or read once from a stream.
+
+Names are keys: those of members and those that documents ask for come in one form (`archive_key`).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from bundler.image_sources.base import BlobSink, ExpectedLayer, Readable
-from bundler.image_sources.faults import AGAIN
-from bundler.image_sources.tarscan import BLOCK, Body, Member, scan
+from bundler.image_sources.faults import AGAIN, DAMAGED, HOSTILE
+from bundler.image_sources.tarscan import BLOCK, Body, Member, place, scan
 from installer.core.digest import HEX
 from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import Layer
-from installer.core.limits import MIB
+from installer.core.limits import CHUNK, MIB
 from installer.core.oci.documents import MAX_DOCUMENT
 from installer.core.oci.expand import sniff
 
@@ -26,6 +29,9 @@ BLOBS = "blobs/sha256/"
 # Many small documents must not add up to a full memory.
 MAX_HELD = 64 * MIB
 """Bytes of all documents of one archive together that are held in memory."""
+MAX_LINKS = 40
+"""Links that are followed for one name: as many as Linux follows."""
+DESCRIPTIONS = ("manifest.json", "index.json", "oci-layout")
 # Docker writes these for versions before 1.10; nothing reads them.
 _LEGACY = ("VERSION", "json", "repositories")
 
@@ -41,6 +47,10 @@ class Content(Protocol):
 
     def size(self, name: str) -> int:
         """Return the size of a resolved name."""
+        ...
+
+    def place(self, name: str) -> str:
+        """Return how messages name a resolved name."""
         ...
 
     def document(self, name: str) -> bytes:
@@ -61,10 +71,18 @@ class Payload(Protocol):
 
 
 def blob_digest(name: str) -> str:
-    """Return the digest in a name (`blobs/sha256/<hex>`, `<hex>.json`); empty if it has none."""
-    # Both forms of archive name their documents by digest, in two ways.
-    text = name.removeprefix(BLOBS) if name.startswith(BLOBS) else name.removesuffix(".json")
+    """Return the digest that `blobs/sha256/<hex>` promises; empty for a name of any other form."""
+    text = name.removeprefix(BLOBS)
     return f"sha256:{text}" if text != name and HEX.fullmatch(text) else ""
+
+
+def config_digest(name: str) -> str:
+    """Return the digest in the name of a configuration; empty if it has none."""
+    # `<hex>.json` is Docker's and Podman's, `sha256:<hex>` that of crane, ko and kaniko; others have none.
+    for text in (name.removesuffix(".json"), name.removeprefix("sha256:")):
+        if text != name and HEX.fullmatch(text):
+            return f"sha256:{text}"
+    return blob_digest(name)
 
 
 @dataclass(slots=True)
@@ -75,14 +93,38 @@ class _Members:
     members: dict[str, Member] = field(default_factory=dict)
 
     def resolve(self, name: str) -> str | None:
+        """Return the member that has the bytes of `name`, links followed; None if there is none."""
         member = self.members.get(name)
-        if member is not None and member.kind == "link":
-            # One step only: engines link a layer to another, and a chain could be a circle.
+        # A chain of links could be a circle.
+        for _ in range(MAX_LINKS):
+            if member is None or member.kind == "file":
+                break
             member = self.members.get(member.target)
         return member.name if member is not None and member.kind == "file" else None
 
     def size(self, name: str) -> int:
         return self.members[name].size
+
+    def place(self, name: str) -> str:
+        """Return how messages name a member."""
+        return place(self.where, name)
+
+    def _add(self, member: Member) -> Member | None:
+        """Add a member; return the one that already has its name.
+
+        Raises:
+            UnfitInputError: The two are obviously not the same.
+        """
+        known = self.members.setdefault(member.name, member)
+        if known is member:
+            return None
+        if (known.kind, known.size, known.target) != (member.kind, member.size, member.target):
+            raise self._differs(member.name)
+        return known
+
+    def _differs(self, name: str) -> UnfitInputError:
+        # Some readers take the first of two members of one name, others the last.
+        return UnfitInputError("occurs twice with different content", where=self.place(name), hint=HOSTILE)
 
 
 class ArchiveFile(_Members):
@@ -95,13 +137,25 @@ class ArchiveFile(_Members):
             # Device, inode, size and time: a file that is replaced meanwhile has another identity.
             self._identity = _identity(file)
             length = self._identity[2]
-            for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where)):
-                self.members[member.name] = member
+            repeated = [
+                (known, member)
+                for member, _ in scan(file, self.where, lambda count: _seek(file, count, length, self.where))
+                if (known := self._add(member)) is not None and member.kind == "file"
+            ]
+            # Tools write a layer again that several images share. Equal sizes: no byte is read too often.
+            for pair in repeated:
+                self._compare(file, *pair)
+
+    def _compare(self, file: BinaryIO, first: Member, second: Member) -> None:
+        for done in range(0, first.size, CHUNK):
+            count = min(CHUNK, first.size - done)
+            if len({os.pread(file.fileno(), count, each.offset + done) for each in (first, second)}) > 1:
+                raise self._differs(first.name)
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a member."""
         with self.open(name, self.size(name)) as body:
-            return read_document(body, self.size(name), f"{self.where}: {name}")
+            return read_document(body, self.size(name), self.place(name))
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
@@ -111,7 +165,7 @@ class ArchiveFile(_Members):
             if _identity(file) != self._identity:
                 raise changed_while_read(self.where)
             file.seek(self.members[name].offset)
-            yield Body(file, size, f"{self.where}: {name}")
+            yield Body(file, size, self.place(name))
 
 
 class LayoutDirectory:
@@ -123,7 +177,12 @@ class LayoutDirectory:
 
     def resolve(self, name: str) -> str | None:
         """Return the name if there is such a file."""
-        return name if (self._path / name).is_file() else None
+        # A name may be longer than the file system allows: such a file is not there either.
+        return name if os.path.isfile(self._path / name) else None  # noqa: PTH113
+
+    def place(self, name: str) -> str:
+        """Return how messages name a file."""
+        return f"{self.where}/{name}"
 
     def size(self, name: str) -> int:
         """Return the size of a file."""
@@ -132,7 +191,7 @@ class LayoutDirectory:
     def document(self, name: str) -> bytes:
         """Return the bytes of a file."""
         with self.open(name, self.size(name)) as file:
-            return read_document(file, self.size(name), f"{self.where}/{name}")
+            return read_document(file, self.size(name), self.place(name))
 
     @contextmanager
     def open(self, name: str, size: int) -> Iterator[Readable]:
@@ -140,7 +199,7 @@ class LayoutDirectory:
         with open_regular(self._path / name) as file:
             # Checked before reading: the digest would tell as well, but only after gigabytes.
             if (now := os.fstat(file.fileno()).st_size) != size:
-                raise UnfitInputError(f"is {now} bytes, not {size}", where=f"{self.where}/{name}", hint=AGAIN)
+                raise UnfitInputError(f"is {now} bytes, not {size}", where=self.place(name), hint=DAMAGED)
             yield file
 
 
@@ -151,17 +210,19 @@ class StreamedArchive(_Members):
         super().__init__(where)
         self.layers: dict[str, Layer] = {}
         self._held: dict[str, bytes] = {}
+        self._documents: dict[str, bool] = {}
         self._space = MAX_HELD
 
     def document(self, name: str) -> bytes:
         """Return the bytes of a document that was read."""
-        if self.size(name) > MAX_DOCUMENT and name not in self.layers:
-            raise _too_large(self.size(name), f"{self.where}: {name}")
-        if name not in self._held:
-            raise UnfitInputError(
-                "is neither a document nor a layer", where=f"{self.where}: {name}", hint=AGAIN
-            )
-        return self._held[name]
+        if name in self._held:
+            return self._held[name]
+        if name not in self.layers and self.size(name) > MAX_DOCUMENT:
+            raise _too_large(self.size(name), self.place(name))
+        if self._space < self.size(name):
+            what = f"has more than {MAX_HELD} bytes of documents"
+            raise UnfitInputError(what, where=self.where, hint="save fewer images in one archive")
+        raise UnfitInputError("is neither a document nor a layer", where=self.place(name), hint=AGAIN)
 
     def layer(self, name: str, sink: BlobSink) -> Layer:
         """Return a layer that was read; one that looked like a document goes to the sink now.
@@ -171,8 +232,7 @@ class StreamedArchive(_Members):
         """
         # A layer may be as short as a document and begin like one.
         if name not in self.layers:
-            where = f"{self.where}: {name}"
-            expected = ExpectedLayer(where, digest=blob_digest(name))
+            expected = ExpectedLayer(self.place(name), digest=blob_digest(name))
             self.layers[name] = sink.layer(BytesIO(self.document(name)), expected)
         return self.layers[name]
 
@@ -182,63 +242,64 @@ class StreamedArchive(_Members):
         Args:
             stream: The archive.
             sink: Takes the layers; None: they are skipped.
-            wanted: Members that are layers of the images to pack; None: all of them.
+            wanted: Members that are layers of the images to pack; None: those that an engine names like one.
 
         Raises:
-            UnfitInputError: The archive is damaged or hostile, or a layer does not match its name.
+            UnfitInputError: The archive is truncated or hostile, or a layer does not match its name.
         """
         for member, body in scan(stream, self.where):
-            self.members[member.name] = member
+            self._add(member)
             if member.kind == "file":
-                self._take(member, body, sink if wanted is None or member.name in wanted else None)
+                layer = _named_like_layer(member.name) if wanted is None else member.name in wanted
+                self._take(member, body, sink if layer else None)
 
     def _take(self, member: Member, body: Body, sink: BlobSink | None) -> None:
-        where = f"{self.where}: {member.name}"
-        kind = _kind(member.name)
-        if kind == "ignored":
-            return
-        head = b""
+        name, head = member.name, b""
         # One block tells a tar header from JSON and from compressed data.
         while len(head) < BLOCK and (chunk := body.read(BLOCK - len(head))):
             head += chunk
-        if kind == "document" or (kind == "blob" and _is_document(head)):
+        document = name in DESCRIPTIONS or _is_document(name, head)
+        # One of two members that looked like a layer would not be compared with the other.
+        if self._documents.setdefault(name, document) != document:
+            raise self._differs(name)
+        if document:
             # Larger ones are reported when something asks for them; often nothing does.
             if member.size <= MAX_DOCUMENT:
-                self._hold(member, head, body, where)
+                self._hold(member, head, body)
         elif sink is not None:
-            digest = blob_digest(member.name)
+            digest = blob_digest(name)
             # An uncompressed layer under this digest is stored already: its bytes need not be compressed
             # again.
             known = sink.find(digest) if digest else None
-            expected = ExpectedLayer(where, digest=digest, size=member.size)
-            self.layers[member.name] = known or sink.layer(
-                PieceStream(chain((head,), iter(body.read, b""))), expected
-            )
+            expected = ExpectedLayer(self.place(name), digest=digest, size=member.size)
+            layer = known or sink.layer(PieceStream(chain((head,), iter(body.read, b""))), expected)
+            if self.layers.setdefault(name, layer) != layer:
+                raise self._differs(name)
 
-    def _hold(self, member: Member, head: bytes, body: Body, where: str) -> None:
-        self._space -= member.size
-        if self._space < 0:
-            raise UnfitInputError(
-                f"has more than {MAX_HELD} bytes of documents", where=self.where, hint=AGAIN
-            )
-        self._held[member.name] = head + read_document(body, body.left, where)
+    def _hold(self, member: Member, head: bytes, body: Body) -> None:
+        name = member.name
+        # SBOMs next to images may be many: what finds no space is missed only if something asks for it.
+        if name not in self._held and name not in DESCRIPTIONS and member.size > self._space:
+            self._space = 0
+            return
+        data = head + read_document(body, body.left, self.place(name))
+        if name not in self._held:
+            self._space -= member.size
+        if self._held.setdefault(name, data) != data:
+            raise self._differs(name)
 
 
-def _kind(name: str) -> str:
-    """Return the kind of a member by its name, in the forms that engines write."""
-    if name.startswith(BLOBS):
-        return "blob"
+def _named_like_layer(name: str) -> bool:
+    """Return whether an engine names a layer so, in one of the two forms of its archives."""
+    return name.startswith(BLOBS) or name.endswith(".tar")
+
+
+def _is_document(name: str, head: bytes) -> bool:
+    """Return whether a member that begins like this is JSON and not a layer."""
     if name.rpartition("/")[2] in _LEGACY:
-        return "ignored"
-    if "/" not in name and (name.endswith(".json") or name == "oci-layout"):
-        return "document"
-    return "layer" if name.endswith(".tar") else "ignored"
-
-
-def _is_document(head: bytes) -> bool:
-    """Return whether a blob that begins like this is JSON and not a layer."""
+        return False
     # A tar archive may begin with a file whose name starts with a brace.
-    return head[:1] in (b"{", b"[") and sniff(head) == "tar" and head[257:262] != b"ustar"
+    return head.lstrip()[:1] in (b"{", b"[") and sniff(head) == "tar" and head[257:262] != b"ustar"
 
 
 class PieceStream:

@@ -46,17 +46,20 @@ class _Inspected:
     size: int
     diff_ids: tuple[str, ...]
     containerd: bool
+    digests: frozenset[str] = frozenset()
 
     def resolved(self) -> ResolvedImage:
         # The engine counts bytes of files; headers and padding of a layer's tar come on top.
         # An estimate that is too high only asks for more free space.
         payload = self.size + self.size // 8 + len(self.diff_ids) * MIB
-        return ResolvedImage(self.reference, self.platform, len(self.diff_ids) + 2, payload)
+        return ResolvedImage(self.reference, self.platform, len(self.diff_ids) + 2, payload, self.digests)
 
     @property
     def reference(self) -> str:
         """Its name in the bundle."""
-        return familiar(self.wanted.name or self.wanted.reference)
+        name, tag, digest = split_reference(self.wanted.name or self.wanted.reference)
+        # The engine was asked for this digest: it belongs to the image, not to its name.
+        return familiar(f"{name}:{tag}" if tag else f"{name}@{digest}" if digest else name)
 
 
 class EngineSource(ImageSource):
@@ -81,6 +84,7 @@ class EngineSource(ImageSource):
         self._entries = entries
         self._platforms = platforms
         self._inspected: list[_Inspected] | None = None
+        self.where = "the Docker engine"
 
     def resolve(self) -> list[ResolvedImage]:
         """Ask the engine for each image.
@@ -109,7 +113,7 @@ class EngineSource(ImageSource):
                 content = StreamedArchive("the stream of the Docker engine")
                 with _saved(client, list(batch.values())) as stream:
                     content.take(stream, sink)
-                images = read_images(content, self._platforms)
+                images = read_images(content, self._platforms, self.skipped)
                 for number, each in batch.items():
                     image = _match(each, images)
                     layers = [content.layer(layer.name, sink) for layer in image.layers]
@@ -128,7 +132,10 @@ class EngineSource(ImageSource):
             platform = "/".join(str(part) for part in parts if part)
             diff_ids = tuple((answer.get("RootFS") or {}).get("Layers") or ())
             size = int(answer.get("Size") or 0)
-            each = _Inspected(entry, str(answer["Id"]), platform, size, diff_ids, containerd)
+            # Digests that it was pulled by; with containerd the id is one, too.
+            pulled = [str(each).rpartition("@")[2] for each in answer.get("RepoDigests") or ()]
+            digests = frozenset([*pulled, *([str(answer["Id"])] if containerd else [])])
+            each = _Inspected(entry, str(answer["Id"]), platform, size, diff_ids, containerd, digests)
             fault = self._fault(each)
             if fault is None:
                 inspected.append(each)
@@ -140,7 +147,7 @@ class EngineSource(ImageSource):
     def _fault(self, inspected: _Inspected) -> Problem | None:
         """Return why an image of the engine cannot be taken; None if it can."""
         name, where = inspected.wanted.reference, _where(inspected.wanted)
-        reference = inspected.wanted.name or name
+        reference = inspected.wanted.name or inspected.reference
         # An id is no name for a host, and changes with every build.
         is_id = not inspected.wanted.name and inspected.id.removeprefix("sha256:").startswith(name)
         if is_id or reference_fault(reference) or split_reference(reference)[2]:
@@ -248,7 +255,9 @@ def _look(client: DockerClient, entry: ImageEntry) -> dict[str, Any] | Problem:
 
 @contextmanager
 def _saved(client: DockerClient, images: Sequence[_Inspected]) -> Iterator[_Stream]:
-    parameters: dict[str, Any] = {"names": [image.wanted.reference for image in images]}
+    # An engine may know a digest and not save by it.
+    names = [image.id if "@" in image.wanted.reference else image.wanted.reference for image in images]
+    parameters: dict[str, Any] = {"names": names}
     platforms = {image.platform for image in images}
     # Without it, images of several platforms would come with layers of all of them.
     if images[0].containerd and len(platforms) == 1 and _api(client) >= PLATFORM_CHOICE:

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from installer.core.errors import Problem, TamperedError, UnfitInputError
 
 AGAIN = "save the image again, and check that the copy was complete"
-"""The hint for an archive that is damaged."""
+"""The hint for what ends early, or is not what the rest of the archive says."""
+DAMAGED = "the copy is damaged: save or fetch the image again"
+"""The hint where bytes do not have their digest or their size."""
+HOSTILE = "do not use this archive: no engine writes such archives"
+"""The hint for what only somebody writes who wants it to be misread."""
+OTHER_FORM = "save or push the image again with a current version of the tool that made it"
+"""The hint for a document in a form that is not known."""
 
 
 @contextmanager
@@ -21,8 +27,10 @@ def as_input() -> Iterator[None]:
     try:
         yield
     except TamperedError as error:
-        # "Tampered" is about bundles; a broken input of a build is another exit code.
-        raise UnfitInputError(error.what, where=error.where, hint=error.hint or AGAIN) from None
+        # "Tampered" is about bundles; a broken input of a build is another exit code. The remedy of that
+        # class says that the file is damaged: nothing shows it where only a form is unknown.
+        hint = OTHER_FORM if error.hint == TamperedError.remedy else error.hint
+        raise UnfitInputError(error.what, where=error.where, hint=hint) from None
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:

@@ -6,7 +6,9 @@ only: zstd cuts its jobs by size, so two workers give the same bytes on one core
 
 from __future__ import annotations
 
+import bz2
 import hashlib
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,15 +17,17 @@ from itertools import chain
 from typing import Any, Literal
 
 from bundler.image_sources.base import ExpectedLayer, Readable
+from bundler.image_sources.faults import AGAIN, DAMAGED
 from bundler.image_sources.lane import Lane
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.format.manifest import Layer
-from installer.core.limits import CHUNK, GIB
+from installer.core.limits import CHUNK, GIB, MIB
 from installer.core.oci.documents import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, layer_form
 from installer.core.oci.expand import Expander, Form, sniff
 from installer.core.oci.layer_tar import TarWalk
 
 Compression = Literal["zstd", "gzip", "none"]
+ArchiveForm = Form | Literal["xz", "bzip2"]
 Write = Callable[[bytes], object]
 
 # Far above any real layer; a bomb ends here instead of filling the disk.
@@ -31,8 +35,17 @@ MAX_EXPANDED = 256 * GIB
 """Bytes that one layer may expand to."""
 ANY_LAYER = ExpectedLayer()
 """A layer of which nothing is known."""
+HEAD = 10
+"""First bytes of an archive that tell its compression."""
+MAX_XZ_MEMORY = 136 * MIB
+"""Memory for a dictionary of 128 MiB, as for zstd; `xz -9` needs half of it."""
+# bzip2 has two letters; the digits of pi that begin its first block tell it from the name of a file.
+_ARCHIVE_MAGIC: tuple[tuple[bytes, ArchiveForm], ...] = (
+    (b"\xfd7zXZ\0", "xz"),
+    *((b"BZh%d1AY&SY" % level, "bzip2") for level in range(1, 10)),
+)
 _MEDIA_TYPES: dict[Form, str] = {"tar": LAYER_TAR, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
-_REBUILD = "the copy is damaged: fetch or build the image again"
+_REBUILD = "build the image again, and save or push it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +60,20 @@ class LayerTransform:
     compression: Compression = "zstd"
     max_expanded: int = MAX_EXPANDED
 
-    def run(self, stream: Readable, write: Write, expected: ExpectedLayer = ANY_LAYER) -> Layer:
+    def run(
+        self,
+        stream: Readable,
+        write: Write,
+        expected: ExpectedLayer = ANY_LAYER,
+        watch: Callable[[bytes], None] | None = None,
+    ) -> Layer:
         """Read a layer to its end and write its stored form.
 
         Args:
             stream: The layer.
             write: Takes the stored bytes, piece by piece.
             expected: What is known of the layer.
+            watch: Takes the uncompressed bytes, piece by piece, as long as they are those of a tar archive.
 
         Returns:
             What was written.
@@ -67,8 +87,8 @@ class LayerTransform:
         # The first bytes decide the form; the media type is only compared with it.
         head = next(chunks, b"")
         if not head:
-            raise UnfitInputError("the layer is empty", where=where, hint=_REBUILD)
-        form, chunks, plain = sniff(head), chain((head,), chunks), _Plain()
+            raise UnfitInputError("the layer is empty", where=where, hint=AGAIN)
+        form, chunks, plain = sniff(head), chain((head,), chunks), _Plain(watch=watch)
         if expected.media_type and layer_form(expected.media_type) != form:
             what = f"the layer has the media type {expected.media_type}, but is {form}"
             raise UnfitInputError(what, where=where, hint=_REBUILD)
@@ -80,7 +100,7 @@ class LayerTransform:
             layer = self._keep(form, chunks, write, where, plain)
             layer = replace(layer, media_type=expected.media_type or layer.media_type)
             read, read_digest = layer.size, layer.digest
-        wrong = ""
+        wrong, hint = "", DAMAGED
         # Size before digest: "ends early" tells more than "another digest".
         if size >= 0 and read != size:
             wrong = f"the layer ends after {read} of {size} bytes"
@@ -90,9 +110,9 @@ class LayerTransform:
             wrong = f"the layer's uncompressed digest is {layer.diff_id}, not {expected.diff_id}"
         # Last: a damaged copy is not a tar archive either.
         elif what := plain.fault():
-            wrong = f"the layer {what}"
+            wrong, hint = f"the layer {what}", _REBUILD
         if wrong:
-            raise UnfitInputError(wrong, where=where, hint=_REBUILD)
+            raise UnfitInputError(wrong, where=where, hint=hint)
         return layer
 
     def _compress(self, chunks: Iterator[bytes], write: Write, where: str, plain: _Plain) -> Layer:
@@ -173,6 +193,7 @@ class _Hash:
 class _Plain(_Hash):
     """The hash of an uncompressed layer, which must be a tar archive: hosts refuse another one."""
 
+    watch: Callable[[bytes], None] | None = None
     _walk: TarWalk = field(default_factory=TarWalk)
     _what: str = ""
 
@@ -180,6 +201,8 @@ class _Plain(_Hash):
         _Hash.update(self, chunk)
         if not self._what:
             self._what = self._said(lambda: self._walk.feed(chunk))
+        if self.watch is not None and not self._what:
+            self.watch(chunk)
 
     def fault(self) -> str:
         """Return why it is not a tar archive; empty if it is one."""
@@ -208,23 +231,88 @@ def _compressor(form: Form) -> Any:
     return None
 
 
-def expand(stream: Readable, form: Form, where: str) -> Iterator[bytes]:
-    """Yield the decompressed content of a gzip or zstd stream in pieces, which may be empty.
+def archive_form(head: bytes) -> ArchiveForm:
+    """Return the compression of a whole archive by its first bytes: `HEAD` of them, if there are so many."""
+    return next((form for magic, form in _ARCHIVE_MAGIC if head.startswith(magic)), sniff(head))
+
+
+def expand(stream: Readable, form: ArchiveForm, where: str, most: int = MAX_EXPANDED) -> Iterator[bytes]:
+    """Yield the decompressed content of a stream in pieces, which may be empty.
+
+    Args:
+        stream: The stream.
+        form: Its compression.
+        where: How errors name it.
+        most: Bytes that it may expand to.
 
     Raises:
-        UnfitInputError: The stream is broken or ends early.
+        UnfitInputError: The stream is broken, ends early, or expands to more than is allowed.
     """
-    expander = _Expander(form, where)
+    expander, produced = _Expander(form, where), 0
     for chunk in iter(lambda: stream.read(CHUNK), b""):
-        yield from expander.feed(chunk)
+        for piece in expander.feed(chunk):
+            produced += len(piece)
+            if produced > most:
+                what = f"expands to more than the {most} bytes allowed"
+                raise UnfitInputError(
+                    what, where=where, hint="do not use this archive: it is made to fill disks"
+                )
+            yield piece
     expander.finish()
 
 
-class _Expander:
-    """Decompresses a layer; what is wrong with it names the layer."""
+class _Packed:
+    """Decompresses xz or bzip2, stream after stream: whole archives come so, layers do not."""
 
-    def __init__(self, form: Form, where: str) -> None:
-        self._expander = Expander(form)
+    def __init__(self, form: ArchiveForm) -> None:
+        self._form = form
+        self._part: Any = None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the decompressed content of `chunk`, in pieces of at most 1 MiB."""
+        while True:
+            if self._part is None:
+                # xz may fill up a stream with zero bytes.
+                chunk = chunk.lstrip(b"\0") if self._form == "xz" else chunk
+                if not chunk:
+                    return
+                self._part = self._begin()
+            try:
+                yield self._part.decompress(chunk, CHUNK)
+            # liblzma tells by its text alone that it needs too much memory.
+            except (lzma.LZMAError, OSError, ValueError) as error:
+                if "emory" in str(error):
+                    what = f"the xz stream needs more than {MAX_XZ_MEMORY // MIB} MiB of memory"
+                    raise TamperedError(what, hint="compress it again with `xz -9` or less") from None
+                raise TamperedError(f"the {self._form} stream is damaged: {error}") from None
+            chunk = self._part.unused_data if self._part.eof else b""
+            if self._part.eof:
+                self._part = None
+            elif self._part.needs_input:
+                return
+
+    def finish(self) -> None:
+        """Check that the last stream came to its end."""
+        if self._part is not None:
+            raise TamperedError(f"the {self._form} stream ends early")
+
+    def _begin(self) -> Any:
+        # The sender chooses how much memory is needed.
+        if self._form == "xz":
+            return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
+        return bz2.BZ2Decompressor()
+
+
+class _Expander:
+    """Decompresses a layer or an archive; what is wrong with it names the place."""
+
+    def __init__(self, form: ArchiveForm, where: str) -> None:
+        self._expander: _Packed | Expander
+        match form:
+            case "xz" | "bzip2":
+                self._expander = _Packed(form)
+            case _:
+                self._expander = Expander(form)
         self._where = where
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -242,7 +330,9 @@ class _Expander:
         try:
             yield
         except TamperedError as error:
-            raise UnfitInputError(error.what, where=self._where, hint=_REBUILD) from None
+            # A stream that only needs too much memory has a hint of its own.
+            hint = DAMAGED if error.hint == TamperedError.remedy else error.hint
+            raise UnfitInputError(error.what, where=self._where, hint=hint) from None
 
 
 # Sniffing needs four bytes, and a pipe may deliver one.
@@ -257,7 +347,7 @@ def _chunks(stream: Readable, size: int, where: str) -> Iterator[bytes]:
         # A source that sends without end is stopped here.
         if 0 <= size < read:
             raise UnfitInputError(
-                f"the layer is larger than its stated size of {size} bytes", where=where, hint=_REBUILD
+                f"the layer is larger than its stated size of {size} bytes", where=where, hint=DAMAGED
             )
         yield chunk
         chunk = stream.read(CHUNK)

@@ -43,4 +43,4 @@ class LayoutSource(SavedImageSource):
             hint = "give the directory of the layout; for a file, write `archive:` instead of `oci:`"
             raise UnfitInputError(what, where=self.where, hint=hint)
         self.payload = content = LayoutDirectory(path)
-        return read_images(content, self.platforms)
+        return read_images(content, self.platforms, self.skipped)

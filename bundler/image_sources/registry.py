@@ -6,11 +6,12 @@ A tag is resolved once; after that everything is fetched by its digest and check
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundler.image_sources.attachments import artifact_type
 from bundler.image_sources.base import Readable
 from bundler.image_sources.faults import as_input
 from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from requests import Response
 
 _ACCEPT = ", ".join((*documents.INDEXES, *documents.MANIFESTS))
+_COSIGN_TAGS = (("sig", "signature"), ("att", "attestation"), ("sbom", "sbom"))
+"""The tags `sha256-<hex>.<end>` next to an image, and what cosign stores under them."""
 
 
 class RegistrySource(SavedImageSource):
@@ -66,7 +69,9 @@ class RegistrySource(SavedImageSource):
         self.payload = walk = _Repository(connection, repository, self.where, self.platforms)
         with as_input():
             root = walk.root(digest or tag or "latest")
-            return list(walk.entry(root, (reference,), root.digest, 0))
+            images = list(walk.entry(root, (reference,), root.digest, 0))
+            self.skipped += walk.skipped or walk.attached(root.digest)
+            return images
 
 
 class _Repository(ImageWalk):
@@ -100,8 +105,27 @@ class _Repository(ImageWalk):
                 )
         # It was fetched by its tag: asking again could give another one.
         self._known[digest] = data
-        kind = documents.parse_document(data, self.where, media_type).media_type
-        return documents.Descriptor(digest, len(data), kind)
+        # The walk leaves out what is no image, and so can say what was there instead.
+        if not artifact_type(data, self.where):
+            media_type = documents.parse_document(data, self.where, media_type).media_type
+        return documents.Descriptor(digest, len(data), media_type or documents.MANIFEST)
+
+    def attached(self, digest: str) -> list[str]:
+        """Return the types of what the registry has next to an image, as far as it answers."""
+        tag = digest.replace(":", "-")
+        found = [f"application/{kind}" for end, kind in _COSIGN_TAGS if self._asked(f"manifests/{tag}.{end}")]
+        # Registries older than OCI 1.1 have the list of referrers under a tag.
+        for path in (f"referrers/{digest}", f"manifests/{tag}"):
+            with suppress(TamperedError):
+                entries = documents.parse_index(self._asked(path), self.where).manifests
+                return found + [each.artifact or each.media_type for each in entries]
+        return found
+
+    def _asked(self, path: str) -> bytes:
+        try:
+            return _document(self.get(path, {"Accept": _ACCEPT}, self.where), self.where)
+        except UnfitInputError:
+            return b""
 
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         where = f"{self.where}: {entry.digest}"

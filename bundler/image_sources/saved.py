@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bundler.image_sources.content import BLOBS, Content, blob_digest
-from bundler.image_sources.faults import AGAIN, as_input, raise_problems
+from bundler.image_sources.content import BLOBS, Content, blob_digest, config_digest
+from bundler.image_sources.faults import AGAIN, DAMAGED, as_input, raise_problems
+from bundler.image_sources.tarscan import shown
 from bundler.image_sources.walk import ImageWalk, SavedImage, SavedLayer
 from installer.core.digest import oci_digest
 from installer.core.errors import Problem, TamperedError, UnfitInputError
@@ -18,13 +19,18 @@ from installer.core.limits import KIB
 from installer.core.oci import documents
 from installer.core.oci.reference import familiar, reference_fault, split_reference
 
+_WHOLE = "load it into the engine that has the layer, and run `docker save`"
 
-def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
+
+def read_images(
+    content: Content, platforms: Sequence[str], skipped: list[str] | None = None
+) -> list[SavedImage]:
     """Find the images for the given platforms in an archive or layout.
 
     Args:
         content: The archive or the layout.
         platforms: Platforms of the bundle; images for others are not looked into.
+        skipped: Takes what lies next to the images and is none.
 
     Returns:
         The images in the order in which they are described.
@@ -35,13 +41,20 @@ def read_images(content: Content, platforms: Sequence[str]) -> list[SavedImage]:
     with as_input():
         docker, index = content.resolve("manifest.json"), content.resolve("index.json")
         if index is not None:
-            images = list(_LayoutWalk(content, platforms).images(index))
+            walk = _LayoutWalk(content, platforms)
+            images = list(walk.images(index))
+            if skipped is not None:
+                skipped += walk.skipped
             # Both descriptions exist: they must agree, since engines read one or the other.
             if docker is not None:
                 _agree(content, docker, images, platforms)
             return images
         if docker is not None:
             return list(_docker_images(content, docker))
+    if content.resolve("repositories") is not None:
+        what = "is in the form of `docker save` before Docker 1.10, which has no manifest.json"
+        hint = "run `docker load` on it with an older Docker, and save the image again"
+        raise UnfitInputError(what, where=content.where, hint=hint)
     raise UnfitInputError(
         "is neither an archive of `docker save` nor an OCI layout: it has no manifest.json and no index.json",
         where=content.where,
@@ -58,25 +71,29 @@ class _LayoutWalk(ImageWalk):
 
     def images(self, name: str) -> Iterator[SavedImage]:
         """Go through `index.json`."""
-        layout = f"{self.where}: oci-layout"
+        layout = self._content.place("oci-layout")
         document = loads_strict(self._content.document(_required(self._content, "oci-layout")), layout, KIB)
         # Another version may lay out blobs in another way.
         if not isinstance(document, dict) or document.get("imageLayoutVersion") != "1.0.0":
             raise TamperedError("is not of version 1.0.0", where=layout)
-        index = documents.parse_index(self._content.document(name), f"{self.where}: {name}")
+        index = documents.parse_index(self._content.document(name), self._content.place(name))
         for entry in index.manifests:
             yield from self.entry(entry, _names(entry), entry.digest)
 
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         """Read a blob."""
         name = _required(self._content, _blob_name(entry.digest))
-        return self._content.document(name), f"{self.where}: {name}"
+        return self._content.document(name), self._content.place(name)
+
+    def place(self, name: str) -> str:
+        return self._content.place(name)
 
     def layer(self, layer: documents.Descriptor) -> str:
         """Find a blob, and check its size."""
         name = _required(self._content, _blob_name(layer.digest))
         if (size := self._content.size(name)) != layer.size:
-            raise TamperedError(f"is {size} bytes, not {layer.size}", where=f"{self.where}: {name}")
+            what = f"is {size} bytes, not {layer.size}"
+            raise TamperedError(what, where=self._content.place(name), hint=DAMAGED)
         return name
 
 
@@ -91,14 +108,14 @@ def _names(entry: documents.Descriptor) -> tuple[str, ...]:
 
 
 def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
-    for saved in documents.parse_docker_manifest(content.document(name), f"{content.where}: {name}"):
+    for saved in documents.parse_docker_manifest(content.document(name), content.place(name)):
         config_name = _required(content, saved.config)
-        where = f"{content.where}: {config_name}"
+        where = content.place(config_name)
         config = content.document(config_name)
-        digest, claimed = oci_digest(config), blob_digest(saved.config)
-        # The name of the configuration is its digest in both forms.
+        digest, claimed = oci_digest(config), config_digest(saved.config)
+        # Where the name of the configuration is a digest, it is its own in every form.
         if claimed and claimed != digest:
-            raise TamperedError(f"has the digest {digest}, not {claimed}", where=where)
+            raise TamperedError(f"has the digest {digest}, not {claimed}", where=where, hint=DAMAGED)
         about = documents.parse_config(config, where)
         if len(about.diff_ids) != len(saved.layers):
             raise TamperedError(
@@ -107,9 +124,12 @@ def _docker_images(content: Content, name: str) -> Iterator[SavedImage]:
         layers = []
         for layer, diff_id in zip(saved.layers, about.diff_ids, strict=True):
             member = _required(content, layer)
-            claimed = blob_digest(layer) if layer.startswith(BLOBS) else ""
-            size = content.size(member)
-            layers.append(SavedLayer(f"{content.where}: {member}", diff_id, claimed, "", size, member))
+            size, claimed = content.size(member), blob_digest(layer)
+            # `pack` leaves the bytes out of archives for an engine that has the layer already.
+            if not size:
+                what, hint = "is an empty layer: its bytes are not in the archive", _WHOLE
+                raise UnfitInputError(what, where=content.place(member), hint=hint)
+            layers.append(SavedLayer(content.place(member), diff_id, claimed, "", size, member))
         names = tuple(dict.fromkeys(familiar(tag) for tag in saved.tags))
         yield SavedImage(names, digest, about.platform, config, None, tuple(layers))
 
@@ -130,7 +150,7 @@ def _agree(content: Content, name: str, images: Sequence[SavedImage], platforms:
         if not matching or not known.issuperset(other.names):
             raise TamperedError(
                 f"describes {', '.join(other.names) or 'an image'} differently from index.json",
-                where=f"{content.where}: {name}",
+                where=content.place(name),
                 hint="do not use this archive: engines would load different images from it",
             )
 
@@ -142,7 +162,7 @@ def _blob_name(digest: str) -> str:
 def _required(content: Content, name: str) -> str:
     document = content.resolve(name)
     if document is None:
-        raise TamperedError(f"does not contain {name}", where=content.where)
+        raise TamperedError(f"does not contain {shown(name)}", where=content.where, hint=AGAIN)
     return document
 
 

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from bundler.image_sources.attachments import listed
 from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
 from bundler.image_sources.content import Payload
-from bundler.image_sources.faults import AGAIN
+from bundler.image_sources.faults import DAMAGED
 from bundler.image_sources.saved import choose
 from bundler.image_sources.walk import SavedImage
 from installer.core.errors import UnfitInputError
@@ -65,7 +66,12 @@ class SavedImageSource(ImageSource):
     @cached_property
     def chosen(self) -> list[tuple[str, SavedImage]]:
         """The images for the bundle with their references; the first answer is kept."""
-        return choose(self.find(), self.platforms, self.where, self.reference)
+        images = self.find()
+        if not images and self.skipped:
+            what = f"contains no image, but {listed(self.skipped)}"
+            hint = "give the reference or the file of the image itself"
+            raise UnfitInputError(what, where=self.where, hint=hint)
+        return choose(images, self.platforms, self.where, self.reference)
 
     def resolve(self) -> list[ResolvedImage]:
         """Find the images without reading payload; see `ImageSource`."""
@@ -95,8 +101,8 @@ def store_image(
             raise UnfitInputError(
                 f"the layer's uncompressed digest is {stored.diff_id}, but the configuration of "
                 f"{reference} has {described.diff_id}",
-                where=f"{where}: {described.name}",
-                hint=AGAIN,
+                where=described.where,
+                hint=DAMAGED,
             )
     config = sink.document(image.config, where=f"{where}: configuration of {reference}")
     manifest = image.manifest

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bundler.image_sources.attachments import artifact_type
 from bundler.image_sources.base import ExpectedLayer, ResolvedImage
+from bundler.image_sources.faults import DAMAGED
+from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError
 from installer.core.oci import documents
-
-_ATTESTATION = "vnd.docker.reference.type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class SavedImage:
     def resolved(self, reference: str) -> ResolvedImage:
         """Return what is known of it before its payload is read."""
         payload = sum(layer.size for layer in self.layers) + len(self.config) + len(self.manifest or b"")
-        return ResolvedImage(reference, self.platform, len(self.layers) + 2, payload)
+        known = frozenset({self.top, oci_digest(self.manifest)} if self.manifest else ())
+        return ResolvedImage(reference, self.platform, len(self.layers) + 2, payload, known)
 
 
 class ImageWalk(ABC):
@@ -56,11 +58,15 @@ class ImageWalk(ABC):
     Args:
         where: How errors name the place.
         platforms: Platforms of the bundle; images for others are named and not looked into.
+
+    Attributes:
+        skipped: The type of each thing that is no image, such as a signature.
     """
 
     def __init__(self, where: str, platforms: Sequence[str]) -> None:
         self.where = where
         self._platforms = platforms
+        self.skipped: list[str] = []
 
     @abstractmethod
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
@@ -69,6 +75,10 @@ class ImageWalk(ABC):
     @abstractmethod
     def layer(self, layer: documents.Descriptor) -> str:
         """Return the name under which a layer can be read."""
+
+    def place(self, name: str) -> str:
+        """Return how errors name a layer."""
+        return f"{self.where}: {name}"
 
     def entry(
         self, entry: documents.Descriptor, names: tuple[str, ...], top: str, depth: int = 1
@@ -84,13 +94,14 @@ class ImageWalk(ABC):
         Raises:
             TamperedError: A document does not match its descriptor, or is broken.
         """
-        # BuildKit adds attestations as manifests; they are not images.
-        if _ATTESTATION in entry.annotations:
+        # The media type alone tells nothing: BuildKit and cosign write manifests, too.
+        if entry.artifact:
+            self.skipped.append(entry.artifact)
             return
         if entry.platform and not self._wanted(entry.platform):
             yield SavedImage(names, top, entry.platform, b"", None, ())
         elif entry.media_type in documents.MANIFESTS:
-            yield self._image(entry, names, top)
+            yield from self._image(entry, names, top)
         elif entry.media_type in documents.INDEXES:
             # Real images have two levels; more is an attack or a circle.
             if depth >= documents.MAX_DEPTH:
@@ -100,9 +111,14 @@ class ImageWalk(ABC):
             data, where = self._checked(entry)
             for below in documents.parse_index(data, where, entry.media_type).manifests:
                 yield from self.entry(below, names, top, depth + 1)
+        else:
+            self.skipped.append(entry.media_type)
 
-    def _image(self, entry: documents.Descriptor, names: tuple[str, ...], top: str) -> SavedImage:
+    def _image(self, entry: documents.Descriptor, names: tuple[str, ...], top: str) -> Iterator[SavedImage]:
         data, where = self._checked(entry)
+        if artifact := artifact_type(data, where):
+            self.skipped.append(artifact)
+            return
         manifest = documents.parse_manifest(data, where, entry.media_type)
         config, config_where = self._checked(manifest.config)
         about = documents.parse_config(config, config_where)
@@ -115,17 +131,21 @@ class ImageWalk(ABC):
             what = f"has {len(manifest.layers)} layers, but its configuration has {len(about.diff_ids)}"
             raise TamperedError(what, where=where)
         if not self._wanted(about.platform):
-            return SavedImage(names, top, about.platform, b"", None, ())
+            yield SavedImage(names, top, about.platform, b"", None, ())
+            return
         layers = tuple(
-            SavedLayer(f"{self.where}: {name}", diff_id, layer.digest, layer.media_type, layer.size, name)
+            SavedLayer(self.place(name), diff_id, layer.digest, layer.media_type, layer.size, name)
             for layer, diff_id in zip(manifest.layers, about.diff_ids, strict=True)
             for name in (self.layer(layer),)
         )
-        return SavedImage(names, top, about.platform, config, data, layers)
+        yield SavedImage(names, top, about.platform, config, data, layers)
 
     def _checked(self, entry: documents.Descriptor) -> tuple[bytes, str]:
         data, where = self.document(entry)
-        documents.check_blob(data, entry, where)
+        try:
+            documents.check_blob(data, entry, where)
+        except TamperedError as error:
+            raise TamperedError(error.what, where=error.where, hint=DAMAGED) from None
         return data, where
 
     def _wanted(self, platform: str) -> bool:

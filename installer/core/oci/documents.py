@@ -49,12 +49,32 @@ MAX_DOCUMENT = 4 * MIB
 """Bytes of a manifest, index or configuration: what registries accept."""
 MAX_LAYERS = 512
 MAX_MANIFESTS = 1024
+MAX_MEMBER_NAME = 4096
+"""Characters of the name of a member in an archive: the longest path that Linux opens."""
 MAX_DEPTH = 3
 """Indexes within indexes, the outermost counted."""
 
 _MEDIA_TYPE = re.compile(r"[a-zA-Z0-9!#$&^_.+/-]{1,255}")
 _NAMED = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][A-Za-z0-9_.+-]*)*")
+# BuildKit and cosign mark what is not an image in its descriptor.
+_ATTESTATION = "vnd.docker.reference.type"
+_COSIGN_KIND = "dev.cosignproject.cosign/"
+
+
+def archive_key(name: str) -> str:
+    """Return the key by which a member of an archive is found; empty if the name leads out of the archive.
+
+    Tools write one member as `a`, `./a` or `/a`; an engine that unpacks the archive sees one file.
+    """
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == ".." and not parts:
+            return ""
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
 
 
 def layer_form(media_type: str) -> str:
@@ -72,6 +92,8 @@ class Descriptor:
         media_type: What it is.
         platform: `os/arch` or `os/arch/variant`; empty where it is not said or not known.
         annotations: Its annotations.
+        artifact: What it is instead of an image, such as an attestation; empty where its descriptor names
+            nothing of the kind.
     """
 
     digest: str
@@ -79,6 +101,7 @@ class Descriptor:
     media_type: str
     platform: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +131,7 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True)
 class DockerEntry:
-    """One entry of `manifest.json` in an archive of `docker save`; the paths are members of the archive."""
+    """One entry of `manifest.json` in an archive of `docker save`; its members are named by their keys."""
 
     config: str
     tags: tuple[str, ...]
@@ -197,7 +220,8 @@ def parse_config(data: bytes, where: str) -> ImageConfig:
     found = _object(loads_strict(data, where, MAX_DOCUMENT), where)
     platform = _platform(found, where)
     if not platform:
-        raise TamperedError("has no platform (`os` and `architecture`)", where=where)
+        hint = "build the image again for a platform, such as linux/amd64"
+        raise TamperedError("has no platform (`os` and `architecture`)", where=where, hint=hint)
     rootfs = _object(found.get("rootfs"), f"{where}: rootfs")
     if rootfs.get("type") != "layers":
         raise TamperedError(f"has a rootfs of type {rootfs.get('type')!r}, not `layers`", where=where)
@@ -211,7 +235,7 @@ def parse_docker_manifest(data: bytes, where: str) -> tuple[DockerEntry, ...]:
     """Parse `manifest.json` of an archive of `docker save`.
 
     Raises:
-        TamperedError: It is not strict JSON or not of that form, or names a member that climbs.
+        TamperedError: It is not strict JSON or not of that form, or names what is not in the archive.
     """
     found = loads_strict(data, where, MAX_DOCUMENT)
     if not isinstance(found, list) or len(found) > MAX_MANIFESTS:
@@ -305,7 +329,23 @@ def _descriptor(value: Any, where: str) -> Descriptor:
         media_type,
         _platform(_object(platform, f"{where}: platform"), where) if platform is not None else "",
         annotations,
+        _artifact(found, annotations),
     )
+
+
+def _artifact(found: dict[str, Any], annotations: Mapping[str, str]) -> str:
+    """Return what a descriptor says to lead to instead of an image."""
+    kind, platform = annotations.get("kind", ""), found.get("platform")
+    if attestation := annotations.get(_ATTESTATION):
+        return attestation
+    if kind.startswith(_COSIGN_KIND) and kind.removeprefix(_COSIGN_KIND) in ("sigs", "atts", "sboms"):
+        return kind
+    artifact = found.get("artifactType")
+    # Registries repeat the media type of an image's configuration there.
+    if isinstance(artifact, str) and artifact and artifact not in CONFIGS:
+        return artifact
+    unknown = isinstance(platform, dict) and {platform.get("os"), platform.get("architecture")} == {"unknown"}
+    return "attestation-manifest" if unknown else ""
 
 
 def _platform(found: dict[str, Any], where: str) -> str:
@@ -334,11 +374,19 @@ def _digest(value: Any, where: str) -> str:
 
 
 def _member(value: Any, where: str) -> str:
-    if not isinstance(value, str) or len(value) > 255 or not _MEMBER.fullmatch(value):
+    if not isinstance(value, str) or not value or len(value) > MAX_MEMBER_NAME or "\0" in value:
         raise TamperedError(
             f"lists the member {str(value)[:120]!r}, which is not a valid member name", where=where
         )
-    return value
+    # It is a key of the archive and never a path of this machine: whatever characters it has, do no harm.
+    key = archive_key(value)
+    if not key:
+        raise TamperedError(
+            f"lists the member {value[:120]!r}, which is outside the archive",
+            where=where,
+            hint="do not use this archive: no engine writes such archives",
+        )
+    return key
 
 
 def dumps_compact(value: Any) -> bytes:

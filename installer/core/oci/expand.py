@@ -19,6 +19,7 @@ ZSTD_PIECE = 512
 """Compressed bytes handed to zstd at once: they expand to at most 16 MiB."""
 NARROW = 8 * MIB
 """The largest window of ordinary layers (RFC 8878, 3.1.1.1.2); wider ones are expanded one at a time."""
+_NARROWER = "compress it again with `zstd -19` or less, without --ultra and --long"
 _FRAME_HEADER = 18
 """Bytes of the longest header of a zstd frame (RFC 8878, 3.1.1.1)."""
 _MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
@@ -48,7 +49,7 @@ class Expander:
         """Yield the decompressed content of `chunk`, in pieces that may be empty.
 
         Raises:
-            TamperedError: The stream is damaged; the error names no place.
+            TamperedError: The stream is damaged, or needs too much memory; the error names no place.
         """
         if self._form == "tar":
             yield bytes(chunk)
@@ -63,6 +64,10 @@ class Expander:
                 yield from self._expand(view[start : start + step])
         # Errors of both libraries become one error.
         except (zlib.error, zstandard.ZstdError) as error:
+            # The library tells this by its text alone. Nothing is damaged: the sender chose the window.
+            if "too much memory" in str(error):
+                what = f"the zstd stream has a window of more than {MAX_ZSTD_WINDOW // MIB} MiB"
+                raise TamperedError(what, hint=_NARROWER) from None
             raise TamperedError(f"the {self._form} stream is damaged: {error}") from None
 
     def finish(self) -> None:

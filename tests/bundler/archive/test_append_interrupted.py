@@ -77,7 +77,7 @@ class TestKill:
             approve.approve_bundle(path, OPS, ASKED, NOW)
         return before, steps, path.read_bytes()
 
-    def test_at_every_byte_the_bundle_verifies_without_it(
+    def test_a_bundle_verifies_without_an_append_that_was_cut_at_any_byte(
         self, world: World, steps: tuple[bytes, list[Step], bytes]
     ) -> None:
         before, made, after = steps
@@ -172,7 +172,7 @@ class TestKill:
             approve.approve_bundle(path, OPS, ASKED, NOW)
         assert path.read_bytes() == before
 
-    def test_one_that_was_cut_short_is_mended_before_the_next(
+    def test_a_truncated_append_is_repaired_before_the_next(
         self, path: Path, steps: tuple[bytes, list[Step], bytes]
     ) -> None:
         before, made, _ = steps
@@ -196,24 +196,26 @@ class TestNotTorn:
         ],
         ids=["a byte", "a zero byte", "a zero block", "a brace"],
     )
-    def test_after_the_end(self, path: Path, behind: bytes, what: str) -> None:
+    def test_bytes_after_the_end_are_no_partial_append(self, path: Path, behind: bytes, what: str) -> None:
         with pytest.raises(TamperedError, match=what):
             tail(path.read_bytes() + behind)
 
     @pytest.mark.parametrize("second", [b"x", b'{"_type":1', b"\0{", b"\x80", b"approvals/"])
-    def test_in_the_second_zero_block(self, path: Path, second: bytes) -> None:
+    def test_other_bytes_in_the_second_zero_block_are_no_partial_append(
+        self, path: Path, second: bytes
+    ) -> None:
         data = path.read_bytes()
         with pytest.raises(TamperedError, match="two zero blocks"):
             tail(data[:-BLOCK] + second.ljust(BLOCK, b"\0"))
 
-    def test_more_than_an_append_may_leave(self, path: Path) -> None:
+    def test_more_bytes_than_an_append_may_leave_are_no_partial_append(self, path: Path) -> None:
         data = path.read_bytes()[:-BLOCK] + append.STATEMENT_START
         assert tail(data.ljust(len(data) + 600, b"x"))
         for medium in (BytesMedium, build.stream):
             with pytest.raises(TamperedError, match="extra data that is not a truncated append"):
                 build.read(medium(data.ljust(len(data) + MAX_APPEND_BYTES + BLOCK, b"x")))
 
-    def test_a_bit_of_a_header(self, path: Path) -> None:
+    def test_a_flipped_bit_of_a_header_is_refused(self, path: Path) -> None:
         place = path.stat().st_size - len(END)
         approve.approve_bundle(path, OPS, ASKED, NOW)
         good = path.read_bytes()
@@ -223,7 +225,7 @@ class TestNotTorn:
             with pytest.raises(TamperedError):
                 tail(bytes(bad))
 
-    def test_a_hole_in_the_digits_of_its_size(self, path: Path) -> None:
+    def test_a_hole_in_the_digits_of_a_size_is_refused(self, path: Path) -> None:
         place = path.stat().st_size - len(END)
         approve.approve_bundle(path, OPS, ASKED, NOW)
         good = path.read_bytes()

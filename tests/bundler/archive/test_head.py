@@ -14,7 +14,7 @@ from tests.rig.bundlebuild import BytesMedium
 
 
 @pytest.mark.parametrize(("sums", "manifest"), [(1, 1), (511, 513), (5000, 90_000), (512, 512)])
-def test_there_is_room_for_signatures_whatever_the_sizes(sums: int, manifest: int) -> None:
+def test_the_head_reserves_space_for_signatures_whatever_the_sizes(sums: int, manifest: int) -> None:
     size = size_for(sums, manifest)
     assert size % ALIGNMENT == 0
     head = read_head(BytesMedium(b"".join(make_head(b"s" * sums, {}, b"m" * manifest, 1, size))))
@@ -22,7 +22,7 @@ def test_there_is_room_for_signatures_whatever_the_sizes(sums: int, manifest: in
     assert (head.manifest_offset + extent(manifest), head.manifest_size) == (size, manifest)
 
 
-def test_signatures_take_their_place_from_the_room() -> None:
+def test_signatures_take_their_place_from_the_reserved_space() -> None:
     size = size_for(100, 100)
     bare = read_head(BytesMedium(b"".join(make_head(b"s" * 100, {}, b"m" * 100, 1, size))))
     files = {f"{SUMS}.00000000.sig": b"x" * 600}

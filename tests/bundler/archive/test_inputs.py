@@ -29,8 +29,11 @@ def test_a_tree_keeps_links_modes_and_empty_directories(product: Product) -> Non
     (product.directory / "web/cache/deep").mkdir(parents=True)
     (product.directory / "web/private").mkdir(mode=0o700)
     (product.directory / "web/private/x").write_bytes(b"")
-    (product.directory / "web/cache").chmod(0o755)
-    (product.directory / "web/cache/deep").chmod(0o755)
+    file = product.directory / "bundle.yaml"
+    place = "    install: /opt/lan-chat/web\n"
+    assert place in file.read_text()
+    rule = place + "    attributes: [{path: private/, mode: '0700'}]\n"
+    file.write_text(file.read_text().replace(place, rule))
     found = collect(load(product.directory, "1.4.0"))
     assert [(link.path, link.target, link.install) for link in found.links] == [
         ("trees/web/start.html", "index.html", "/opt/lan-chat/web/start.html")

@@ -168,7 +168,7 @@ def test_a_short_write_may_end_within_a_page(tmp_path: Path, monkeypatch: pytest
     check(tmp_path / "b.tar", PAGE, items)
 
 
-def test_where_no_file_can_be_opened_for_it_all_goes_through_the_cache(
+def test_everything_goes_through_the_cache_where_no_file_can_be_opened_for_direct_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: Watch
 ) -> None:
     real = os.open

@@ -211,7 +211,7 @@ BAD: dict[str, tuple[Mapping[str, bytes | Path], str]] = {
     ),
     "a layer's name that climbs": (
         lying(OLD, manifest__json=text(OLD).replace(b"/layer.tar", b"/../../x.tar")),
-        "which is not a valid member name",
+        "which is outside the archive",
     ),
     "a tag that is none": (
         lying(OLD, manifest__json=text(OLD).replace(b"services:1.4.0", b"services:-rm")),

@@ -16,7 +16,12 @@ from installer.core.oci import documents
 from installer.core.oci.layout import LAYOUT, make_docker_manifest, make_index
 from tests.rig.engine import Engine
 from tests.rig.imagebuild import BLOBS, Built, layer, saved_old, tar
+from tests.rig.imagesite import Meter
+from tests.rig.lyingregistry import push
 from tests.rig.memorysink import MemorySink
+from tests.rig.product import Product
+from tests.rig.registry import Registry
+from tests.rig.registryimages import AMD
 
 AMD64 = ("linux/amd64",)
 BASE, APP, TOOLS = layer("base", 40_000), layer("app"), layer("tools")
@@ -107,6 +112,22 @@ def test_an_id_is_no_name(engine: Engine) -> None:
     assert pack(EngineSource([wanted(short, "chat:1")], AMD64))[0][0].reference == "chat:1"
 
 
+def test_an_image_that_was_pulled_is_taken_by_its_digest(engine: Engine, registry: Registry) -> None:
+    push(registry, "pinned/chat", AMD)
+    name = f"{registry.name}/pinned/chat:1"
+    engine.docker("pull", name)
+    found = engine.docker("inspect", "--format", "{{index .RepoDigests 0}}", name).stdout
+    digest = found.decode().strip().partition("@")[2]
+    source = EngineSource([wanted(f"{name}@{digest}")], AMD64)
+    (resolved,) = source.resolve()
+    assert digest in resolved.digests
+    (image,), _ = pack(source)
+    assert image.reference == name
+    with pytest.raises(UnfitInputError) as caught:
+        EngineSource([wanted(f"{name}@sha256:{'a' * 64}")], AMD64).resolve()
+    assert "the Docker engine has no image" in str(caught.value.problems or caught.value)
+
+
 def test_an_image_that_changes_in_between_is_noticed(engine: Engine) -> None:
     load(engine, tar(saved_old([Built("waybill-test/moving:1", [BASE])])))
     source = EngineSource([wanted("waybill-test/moving:1")], AMD64)
@@ -153,6 +174,18 @@ def test_nothing_is_written_to_a_file_on_the_way(
     source.resolve()
     source.pack(MemorySink())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_create_says_that_it_waits_for_the_engine(engine: Engine, product: Product) -> None:
+    from bundler.commands.create import plan_bundle, write_bundle
+    from bundler.config.loader import load
+
+    with (product.directory / "bundle.yaml").open("a") as file:
+        file.write(f"images: [{PARENT.tag}]\n")
+    meter = Meter()
+    write_bundle(plan_bundle(load(product.directory, "1.4.0")), product.target, (), meter)
+    waiting = "waiting for the Docker engine, which prepares the images before it sends them"
+    assert meter.notes.count(waiting) == 1
 
 
 def test_an_engine_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -180,12 +180,27 @@ def test_docker_reads_the_layout_by_its_own_manifest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("sha256:" + "a" * 64, "sha256:" + "a" * 64),
+        ("/etc/passwd", "etc/passwd"),
+        (".//a/./b/../c", "a/c"),
+        ("Schicht 1 (ä\\ö).tar", "Schicht 1 (ä\\ö).tar"),
+    ],
+)
+def test_members_are_keys_of_any_characters(name: str, key: str) -> None:
+    entry = {"Config": name, "RepoTags": None, "Layers": [name]}
+    assert documents.parse_docker_manifest(dumps([entry]), "m") == (documents.DockerEntry(key, (), (key,)),)
+
+
+@pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"Config": "/etc/passwd", "Layers": []}, "lists the member"),
-        ({"Config": "../x.json", "Layers": []}, "lists the member"),
-        ({"Config": "x.json", "Layers": ["a/./b"]}, "lists the member"),
-        ({"Config": "x.json", "Layers": ["a//b"]}, "lists the member"),
+        ({"Config": "../x.json", "Layers": []}, "which is outside the archive"),
+        ({"Config": "x.json", "Layers": ["a/../../b"]}, "which is outside the archive"),
+        ({"Config": "x.json", "Layers": ["a\0b"]}, "not a valid member name"),
+        ({"Config": "x.json", "Layers": ["a" * 4097]}, "not a valid member name"),
+        ({"Config": "", "Layers": []}, "not a valid member name"),
         ({"Config": "x.json", "Layers": [7]}, "lists the member"),
         ({"Config": "x.json", "Layers": "layer.tar"}, "no lists"),
         ({"Layers": []}, "lists the member"),
