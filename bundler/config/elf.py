@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 MAGIC = b"\x7fELF"
@@ -17,6 +18,9 @@ _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
 _END, _NEEDED, _STRINGS = 0, 1, 5
 _MOST_SEGMENTS = 1024
 _MOST_DYNAMIC = 1024 * 1024
+"""The size in bytes up to which a dynamic segment is read."""
+_MOST_LIBRARIES = 1024
+"""More than that no program needs; each is one more read of the file."""
 _LONGEST = 512
 
 
@@ -78,21 +82,22 @@ def _read(fd: int) -> tuple[str, tuple[str, ...]]:
     # The sixth byte has the byte order of all that follows.
     sign = "<" if head[5] == 1 else ">"
     start, size, count = struct.unpack_from(sign + form.header, head, 24)
+    # The kernel starts no program whose program headers have another size.
+    if size != struct.calcsize(sign + form.segment):
+        return "", ()
     table = os.pread(fd, min(count, _MOST_SEGMENTS) * size, start)
     segments = [
         _Segment(*(fields[number] for number in form.order))
-        for offset in range(0, len(table) - struct.calcsize(sign + form.segment) + 1, max(size, 1))
-        for fields in [struct.unpack_from(sign + form.segment, table, offset)]
+        for fields in struct.iter_unpack(sign + form.segment, table[: len(table) // size * size])
     ]
-    loader = ""
-    libraries: tuple[str, ...] = ()
-    for segment in segments:
-        if segment.kind == _INTERPRETER:
-            loader = _text(fd, segment.offset)
-        elif segment.kind == _DYNAMIC:
-            data = os.pread(fd, min(segment.size, _MOST_DYNAMIC), segment.offset)
-            libraries = tuple(_needed(fd, segments, data, sign + form.entry))
-    return loader, libraries
+    # A program has one of each. The loader of glibc takes the last, and a thousand are not read for nothing.
+    chosen = {segment.kind: segment for segment in segments}
+    interpreter, dynamic = chosen.get(_INTERPRETER), chosen.get(_DYNAMIC)
+    loader = _text(fd, interpreter.offset) if interpreter else ""
+    if dynamic is None:
+        return loader, ()
+    data = os.pread(fd, min(dynamic.size, _MOST_DYNAMIC), dynamic.offset)
+    return loader, tuple(islice(_needed(fd, segments, data, sign + form.entry), _MOST_LIBRARIES))
 
 
 def _needed(fd: int, segments: list[_Segment], data: bytes, form: str) -> Iterator[str]:

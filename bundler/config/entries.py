@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bundler.config.checks import images, inputs, trees
+from bundler.config import attributes
+from bundler.config.checks import images, inputs, probes, trees, units
 from bundler.config.checks.destinations import InstallPath
+from bundler.config.checks.site import values as site
+from bundler.config.compose import environment
+from bundler.config.compose import project as projects
+from bundler.config.duplicates import merge_duplicates
 from bundler.config.durations import seconds
-from bundler.config.globs import glob_fault
+from bundler.config.filled import fill
 from bundler.config.model import InputFile, InputTree
 from bundler.config.secrets.allowances import Allowance, Allowances
 from bundler.image_sources import source_kind
 from bundler.image_sources.base import ImageEntry
 from installer.core import schema_errors
 from installer.core.errors import Problem
-from installer.core.format.health_target import MAX_WATCH, target_fault
-from installer.core.format.manifest import Deployment, HealthCheck, Kind
-from installer.core.format.member_names import fold_name
-from installer.core.format.methods import IMPLICIT, SPECS, Option
+from installer.core.format.entries.config_file import FILE, OnChange
+from installer.core.format.health_target import MAX_WATCH
+from installer.core.format.manifest import ClusterNeeds, Deployment, HealthCheck, Kind
+from installer.core.format.methods import IMPLICIT, SPECS, Option, place_name
 from installer.shared import strict_yaml
 
-_PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]*)\}(?!\})")
+_SUGGESTED = 25
+"""After how many problems no more names are suggested for inputs that do not exist."""
 
 
 class Entries:
@@ -52,9 +59,11 @@ class Entries:
         self.trees: list[InputTree] = []
         self.images: list[ImageEntry] = []
         self.deploy: list[Deployment] = []
+        self.projects: list[projects.Project] = []
         self.health: list[HealthCheck] = []
         self.places: list[InstallPath] = []
         self.probe_places: list[str] = []
+        self.reaction_places: dict[tuple[str, str], str] = {}
         self.allowances = Allowances(
             [
                 Allowance(entry["path"], document.where(path), entry["reason"])
@@ -62,9 +71,18 @@ class Entries:
             ]
         )
         self.rollback = self.values = self.values_schema = ""
+        self._sources = attributes.Sources()
+        self.site_values: list[site.SiteValues] = []
+        self.cluster: ClusterNeeds | None = None
         # Everything is read before anything is compared: duplicates are found across sections.
         self._read()
-        self._merge_duplicates()
+        self.items, clashes = merge_duplicates(self.items, self.trees, self.where)
+        self.problems += clashes
+
+    @property
+    def _suggests(self) -> bool:
+        # A comparison with every file for every entry would have no end; the first ones show the mistake.
+        return len(self.problems) < _SUGGESTED
 
     def where(self, item: InputFile | InputTree | ImageEntry) -> str:
         """Return `bundle.yaml:LINE` of an entry."""
@@ -82,6 +100,7 @@ class Entries:
         self._documents()
         self._deploy()
         self._health()
+        self._cluster()
         listed = ("binaries", "trees", "images", "config")
         # Only if nothing else is wrong: an entry that was refused would make a release look empty.
         if not any(self.value.get(key) for key in listed) and not self.problems:
@@ -110,7 +129,7 @@ class Entries:
             given = self._fill(entry["path"], (*path, "path")).rstrip("/")
             where = self.document.where((*path, "path"))
             source = self.directory / given
-            problem = inputs.directory_problem(source, given, where)
+            problem = inputs.directory_problem(source, given, where, suggest=self._suggests)
             # A tree of `.` takes the name of its directory: a member needs a name of its own.
             member = f"trees/{source.resolve().name if given in ('.', '..') else given.rpartition('/')[2]}"
             problem = problem or inputs.member_problem(member, given, where)
@@ -118,24 +137,14 @@ class Entries:
                 self.problems.append(problem)
                 continue
             install = self._install(entry, path, given, is_tree=True)
-            patterns = self._excludes(entry, path)
+            patterns, faults = attributes.excluded(entry, path, self.document.where)
             line = self._line((*path, "path"))
-            tree = InputTree(given, source, member, install, line, exclude=patterns)
+            rules, wrong = attributes.declared_attributes(entry, path, self.document.where)
+            self.problems += [*faults, *wrong]
+            tree = InputTree(given, source, member, install, line, exclude=patterns, attributes=rules)
             tree, problems = trees.survey(tree, where, self.allowances)
             self.trees.append(tree)
             self.problems += problems
-
-    def _excludes(self, entry: dict[str, Any], path: strict_yaml.Path) -> tuple[str, ...]:
-        """Return the valid patterns of `exclude`."""
-        patterns = []
-        for number, pattern in enumerate(entry.get("exclude") or []):
-            if fault := glob_fault(pattern):
-                where = self.document.where((*path, "exclude", number))
-                hint = "see `exclude` in docs/reference/bundle-yaml.md"
-                self.problems.append(Problem(where, f"exclude: {pattern!r:.80} {fault}", hint))
-            else:
-                patterns.append(pattern)
-        return tuple(patterns)
 
     def _images(self) -> None:
         for path, entry in self._each("images"):
@@ -150,10 +159,11 @@ class Entries:
             else:
                 source = self.directory / text
                 check = inputs.file_problem if kind.takes == "file" else inputs.directory_problem
-                problem = check(source, text, where) or kind.path_problem(source, text, where)
+                problem = check(source, text, where, suggest=self._suggests)
+                problem = problem or kind.path_problem(source, text, where)
                 scheme, reference = "", text
             if name and not problem:
-                problem = images.reference_problem(name, self.document.where((*path, "as")))
+                problem = images.name_problem(name, self.document.where((*path, "as")))
             self.problems += [problem] if problem else []
             self.images += [] if problem else [ImageEntry(kind, reference, source, line, name, scheme)]
 
@@ -161,7 +171,9 @@ class Entries:
         for path, entry in self._each("config"):
             given = self._fill(entry["template"], (*path, "template"))
             member = inputs.member_name("config", given)
-            self._file(given, member, "template", (*path, "template"), entry, empty=True)
+            item = self._file(given, member, "template", (*path, "template"), entry, empty=True)
+            if item:
+                self._reactions(item, path, entry)
         values = self.value.get("values") or {}
         for word, kind in (("defaults", "values"), ("schema", "schema")):
             if word in values:
@@ -172,6 +184,42 @@ class Entries:
                     self.values = item.member
                 elif item:
                     self.values_schema = item.member
+        for word in site.WORDS:
+            if word in values:
+                self._site_values(values[word], word)
+
+    def _site_values(self, text: str, word: str) -> None:
+        """Add the values files of a directory: one for each environment, or one for each cluster."""
+        path = ("values", word)
+        given, where = self._fill(text, path).rstrip("/"), self.document.where(path)
+        names, problems = site.names_in(self.directory / given, given, where)
+        self.problems += problems
+        for name in names:
+            file = f"{given}/{name}{site.SUFFIX}"
+            member = inputs.member_name("config", file, word)
+            if member == self.values:
+                what = f"{file} has the defaults, and cannot be the values of {site.WORDS[word]} {name}, too"
+                hint = f"move the files of {word} to a directory of their own"
+                self.problems.append(Problem(where, what, hint))
+            elif item := self._file(file, member, "values", path, {}, empty=True):
+                self.site_values.append(site.SiteValues(site.WORDS[word], name, item))
+
+    def _reactions(self, item: InputFile, path: strict_yaml.Path, entry: dict[str, Any]) -> None:
+        """Add who checks a configuration file, and what happens once it has changed."""
+        for key in ("validate", "on_change", "timeout"):
+            if key in entry:
+                self.reaction_places[item.member, key] = self.document.where((*path, key))
+        words = tuple(
+            self._fill(word, (*path, "validate"), file=FILE) for word in entry.get("validate") or ()
+        )
+        said = dict(entry.get("on_change") or {})
+        command = tuple(self._fill(word, (*path, "on_change")) for word in said.pop("command", ()))
+        self.items[-1] = replace(
+            item,
+            validate=words,
+            on_change=OnChange(command=command, **said),
+            timeout=seconds(entry["timeout"]) if "timeout" in entry else 0,
+        )
 
     def _documents(self) -> None:
         docs = {"changelog": "CHANGELOG.md", "upgrade": "docs/UPGRADE.md"} | (self.value.get("docs") or {})
@@ -199,6 +247,7 @@ class Entries:
                 for option in spec.options
                 if option.key in entry
             }
+            self.problems += units.check_instances(options, self.document.where((*path, "instances")))
             self.deploy.append(Deployment(method, options, entry.get("optional", False)))
 
     def _option(self, value: Any, path: strict_yaml.Path, method: str, option: Option) -> Any:
@@ -207,17 +256,32 @@ class Entries:
             return seconds(value)
         if option.kind is None:
             return value
+        if option.list_feature:
+            return self._project(value, path, option)
         if isinstance(value, list):
             return [self._part(text, (*path, n), method, option) for n, text in enumerate(value)]
         return self._part(value, path, method, option)
 
+    def _project(self, value: str | list[str], path: strict_yaml.Path, option: Option) -> str | list[str]:
+        """Add the files of a project, and what they refer to; return their paths in the bundle."""
+        given = [self._fill(text, path) for text in (value if isinstance(value, list) else [value])]
+        step, product = self.value["deploy"][path[1]], str(self.value.get("product", ""))
+        variables = environment.known(self.directory, step, self.version, product)
+        project = projects.read(self.directory, given, variables, environment.written(step, given[0]))
+        self.projects.append(project)
+        for file, mode in project.contents:
+            is_listed = file in project.files
+            self._file(file, project.member(file), option.kind, path, {"mode": mode}, empty=not is_listed)
+        members = [project.member(file) for file in project.files]
+        return members[0] if project.is_plain and not isinstance(value, list) else members
+
     def _part(self, text: str, path: strict_yaml.Path, method: str, option: Option) -> str:
         """Add a file that a step uses, and return its path in the bundle."""
         given = self._fill(text, path)
-        member = inputs.member_name("deploy", given, method)
+        name = place_name(option.kind, given)
+        member = inputs.member_name("deploy", given, units.folder(method, option, name))
         mode = "0755" if option.is_program else "0644"
         item = self._file(given, member, option.kind, path, {"mode": mode})
-        name = given.rpartition("/")[2]
         if item and option.directory:
             self.places.append(InstallPath(f"{option.directory}/{name}", given, self.where(item)))
         if item and option.name_pattern and not re.fullmatch(option.name_pattern, name):
@@ -233,25 +297,27 @@ class Entries:
                 hint = f"use one of {', '.join(sorted(methods))}"
                 what = f"the probe has when: {when}, which is not a step in deploy"
                 self.problems.append(Problem(self.document.where((*path, "when")), what, hint))
-            kind = next(word for word in ("http", "tcp", "command", "container") if word in entry)
-            words = tuple(self._fill(word, path) for word in entry[kind]) if kind == "command" else ()
-            target = "" if words else self._fill(entry[kind], path)
-            # The schema has the form; what a port or a host name is, it cannot say.
-            if form := target_fault(kind, target):
-                what = f"{schema_errors.dotted((*path, kind))} is {target!r:.80}, but must be {form}"
-                self.problems.append(Problem(self.document.where((*path, kind)), what, "correct it there"))
+            filled: dict[str, Any] = {
+                key: self._known(value) if key in probes.AS_WRITTEN else self._fill(value, path)
+                for key, value in entry.items()
+                if isinstance(value, str)
+            }
+            if "header" in entry:
+                filled["header"] = {name: self._known(text) for name, text in entry["header"].items()}
+            if "command" in entry:
+                filled["command"] = [self._fill(word, path) for word in entry["command"]]
+            times = {
+                key: self._bounded(entry, key, default, path) for key, default in probes.DURATIONS.items()
+            }
+            check, wrong = probes.probe({**entry, **filled, **times}, path, self.document.where)
+            self.problems += wrong
             self.probe_places.append(self.document.where(path))
-            self.health.append(
-                HealthCheck(
-                    kind=kind,  # type: ignore[arg-type]
-                    target=target,
-                    command=words,
-                    within=self._bounded(entry, "within", "60s", path),
-                    stable=self._bounded(entry, "stable", "0s", path),
-                    status=entry.get("status", 200),
-                    when=when,
-                )
-            )
+            self.health.append(check)
+
+    def _cluster(self) -> None:
+        # The keys are compared with the values where these are read: `checks/site/cluster.py`.
+        if entry := self.value.get("cluster"):
+            self.cluster = ClusterNeeds(**(entry | {"quorum": str(entry.get("quorum", ""))}))
 
     def _bounded(self, entry: dict[str, Any], key: str, default: str, path: strict_yaml.Path) -> int:
         """Return the seconds of a duration of a probe, which hosts limit."""
@@ -276,16 +342,22 @@ class Entries:
     ) -> InputFile | None:
         where = self.document.where(path)
         source = self.directory / given
-        problem = inputs.file_problem(source, given, where, may_be_empty=empty)
+        problem = inputs.file_problem(source, given, where, may_be_empty=empty, suggest=self._suggests)
         name_problem = inputs.member_problem(member, given, where)
         self.problems += [found for found in (problem, name_problem) if found]
         install = self._install(entry, path[:-1], given, platform=platform) if "install" in entry else ""
         if problem or name_problem:
             return None
+        granted, wrong = attributes.declared_capabilities(entry, path[:-1], self.document.where)
+        unplaced = attributes.capability_problem(granted, install, where)
+        lost = [
+            Problem(where, f"{given} {what}", hint) for what, hint in self._sources.lost(str(source), granted)
+        ]
+        self.problems += [*wrong, *([unplaced] if unplaced else []), *lost]
         default = "0755" if kind == "binary" else "0644"
         item = InputFile(
             given, source, member, kind, int(entry.get("mode", default), 8), install, entry.get("owner", ""),
-            platform, self._line(path),
+            platform, self._line(path), capabilities=granted,
         )  # fmt: skip
         self.items.append(item)
         return item
@@ -309,49 +381,19 @@ class Entries:
         self.places.append(InstallPath(install, given, self.document.where(where), platform, is_tree))
         return install
 
-    def _merge_duplicates(self) -> None:
-        """Join entries of one file, and reports different files that would get one name in the bundle."""
-        merged: dict[tuple[str, str], InputFile] = {}
-        seen: dict[str, InputFile | InputTree] = {}
-        for item in self.items:
-            # Without case: hosts and sticks may have file systems that do not tell A from a.
-            first = seen.setdefault(fold_name(item.member), item)
-            if first is item:
-                merged[item.member, item.install] = item
-            elif not isinstance(first, InputFile) or first.source != item.source or first.kind != item.kind:
-                self._name_clash(item, first)
-            elif item.install != first.install:
-                what = f"{item.given} is also listed in line {first.line}, with another destination"
-                self.problems.append(
-                    Problem(self.where(item), what, "copy the file to another name, and list the copy")
-                )
-        # The same file twice, for example a unit in two steps, is one member.
-        self.items = list(merged.values())
-        names: dict[str, InputTree] = {}
-        for tree in self.trees:
-            if (first := names.setdefault(fold_name(tree.member), tree)) is not tree:
-                self._name_clash(tree, first)
-
-    def _name_clash(self, item: InputFile | InputTree, first: InputFile | InputTree) -> None:
-        what = (
-            f"{item.given} and {first.given} (line {first.line}) would both be {first.member} in the bundle"
-        )
-        self.problems.append(Problem(self.where(item), what, "rename one of them"))
-
-    # Only in bundle.yaml: the files themselves are shipped byte for byte.
     def _fill(self, text: str, path: strict_yaml.Path, **known: str) -> str:
         words = {"version": self.version, **known}
+        filled, unknown = fill(text, words)
+        hint = "use " + ", ".join(f"{{{word}}}" for word in words)
+        self.problems += [
+            Problem(self.document.where(path), f"{word} is not a known placeholder here", hint)
+            for word in unknown
+        ]
+        return filled
 
-        def value(match: re.Match[str]) -> str:
-            if match[1] in words:
-                return words[match[1]]
-            hint = "use " + ", ".join(f"{{{word}}}" for word in words)
-            self.problems.append(
-                Problem(self.document.where(path), f"{match[0]} is not a known placeholder here", hint)
-            )
-            return match[0]
-
-        return _PLACEHOLDER.sub(value, text)
+    def _known(self, text: str) -> str:
+        """Fill in placeholders of a text in which others in braces are usual, such as JSON."""
+        return fill(text, {"version": self.version})[0]
 
     def _line(self, path: strict_yaml.Path) -> int:
         return int(self.document.where(path).rpartition(":")[2])

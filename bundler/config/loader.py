@@ -15,14 +15,15 @@ from typing import Any
 
 from bundler.config import resources
 from bundler.config.checks.content import check_content
-from bundler.config.checks.trees import excluded_warning, leftovers_warning
+from bundler.config.checks.trees import excluded_warning, leftovers_warning, private_warning
 from bundler.config.durations import seconds
 from bundler.config.entries import Entries
 from bundler.config.model import BundleConfig
+from bundler.config.secrets.allowances import Allowances
 from installer.core import schema_errors
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, UnfitInputError, UsageError
-from installer.core.format.manifest import Manifest
+from installer.core.format.manifest import Manifest, ValuesLayer
 from installer.core.semver import Version, default_sequence, parse
 from installer.shared import strict_yaml
 
@@ -60,6 +61,9 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     problems += content.problems
     if problems or parsed is None:
         raise _unfit(problems, directory)
+    skip_images = value.get("secrets_skip_images", "") if entries.images else ""
+    searches = bool(entries.images) and not skip_images
+    for_images = entries.allowances.for_images() if searches else Allowances()
     manifest = Manifest(
         product=value["product"],
         version=str(parsed),
@@ -73,7 +77,9 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
         rollback=entries.rollback,
         values=entries.values,
         values_schema=entries.values_schema,
+        values_layers=_values_layers(entries),
         upgrade_from=upgrade_from,
+        cluster=entries.cluster,
     )
     return BundleConfig(
         directory=directory,
@@ -87,14 +93,22 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
         sha256=sha256,
         warnings=(*_left_out(entries), *content.warnings),
         allowed=tuple(entries.allowances.allowed),
+        for_images=for_images,
+        skip_images=skip_images,
+        pins=tuple(use for project in entries.projects for use in project.uses if "@" in use.reference),
     )
+
+
+def _values_layers(entries: Entries) -> tuple[ValuesLayer, ...]:
+    rows = [ValuesLayer(row.of, row.name, row.item.member) for row in entries.site_values]
+    return tuple(sorted(rows, key=lambda row: (row.layer, row.name)))
 
 
 def _left_out(entries: Entries) -> list[Problem]:
     found = (
         warning(tree, entries.where(tree))
         for tree in entries.trees
-        for warning in (leftovers_warning, excluded_warning)
+        for warning in (leftovers_warning, excluded_warning, private_warning)
     )
     return [warning for warning in found if warning is not None]
 

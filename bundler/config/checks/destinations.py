@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bundler.config.checks.inputs import unknown_character_fault
 from installer.core.errors import Problem
 from installer.core.format.member_names import destination_fault
 
@@ -43,16 +44,27 @@ class InstallPath:
 def check(places: Sequence[InstallPath]) -> list[Problem]:
     """Check all destinations of a release against the rules and against each other."""
     problems = [problem for place in places if (problem := _unsafe(place))]
-    # Sorted by components, a path is followed directly by what lies below it: one pass finds all clashes.
-    ordered = sorted(places, key=lambda place: place.install.split("/"))
-    for number, place in enumerate(ordered):
-        for other in ordered[number + 1 :]:
-            if other.install != place.install and not other.install.startswith(place.install + "/"):
-                break
-            # Different platforms never meet on one host.
-            if not place.platform or not other.platform or place.platform == other.platform:
-                problems.append(_clash(place, other))
+    # Sorted by components, a path is followed directly by what lies below it. `above` has the places that
+    # the present one may lie in, one for each path and platform: each place is compared with few others.
+    above: list[tuple[str, dict[str, InstallPath]]] = []
+    for place in sorted(places, key=lambda place: place.install.split("/")):
+        while above and not f"{place.install}/".startswith(f"{above[-1][0]}/"):
+            above.pop()
+        found = (_meeting(place, there) for _, there in above)
+        # One problem for each place: with the others it clashes for the same reason.
+        if first := next((each for each in found if each), None):
+            problems.append(_clash(first, place))
+        if not above or above[-1][0] != place.install:
+            above.append((place.install, {}))
+        above[-1][1].setdefault(place.platform, place)
     return problems
+
+
+def _meeting(place: InstallPath, there: Mapping[str, InstallPath]) -> InstallPath | None:
+    """Return a place that is on the same hosts, or None: different platforms never meet on one host."""
+    if place.platform:
+        return there.get("") or there.get(place.platform)
+    return next(iter(there.values()), None)
 
 
 def _unsafe(place: InstallPath) -> Problem | None:
@@ -61,6 +73,7 @@ def _unsafe(place: InstallPath) -> Problem | None:
         # The rule that a host applies to the manifest, too: absolute, plain, and none of Waybill's own
         # directories.
         (destination_fault(path), "use a plain absolute path, such as /opt/product/bin/tool"),
+        (unknown_character_fault(path), "use characters that every Unicode version knows"),
         (_inside(path, _KERNEL) and "is on a kernel file system", "use a service, or sysctl.d for settings"),
         (_inside(path, _FLEETING) and "does not survive a reboot", "use /var/lib, or tmpfiles.d"),
         (_SYSTEM.fullmatch(path) and "is a system directory", "choose a path inside it"),

@@ -13,11 +13,15 @@ from bundler.config.elf import MAGIC
 from bundler.config.entries import Entries
 from bundler.config.model import InputFile
 from bundler.config.secrets import scanner
+from bundler.config.secrets.archives import Report
 from bundler.config.secrets.patterns import is_configuration
 from installer.core.errors import Problem
 from installer.core.format.methods import FILE_KINDS
+from installer.core.limits import KIB
 
 _CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
+_WHOLE = 256 * KIB
+"""Bytes of a file that are read at once: most files have no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,15 @@ class _File:
 def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
     """Read every file of the bundle that is not in an image, and return problems and warnings."""
     problems: list[Problem] = []
+    warnings: list[Problem] = []
     libraries = Libraries(_carried(entries))
     for file in _files(entries):
         data = _head(file.source)
         problems += placeholders.check(data, file.shown)
-        # Larger files are not text that somebody wrote; reading them all would take as long as packing.
-        problems += scanner.secrets_of(
-            data, file.shown, entries.allowances, is_config=file.is_config, is_tree=bool(file.tree)
-        )
+        report = _secrets(file, data)
+        hint = scanner.TREE_HINT if file.tree else scanner.HINT
+        problems += scanner.problems_of(report.found, entries.allowances, hint)
+        warnings += scanner.unsearched_of(report)
         if data.startswith(MAGIC):
             libraries.add(file.source, file.shown)
     for image in entries.images:
@@ -47,8 +52,21 @@ def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
             problems += placeholders.check(_head(image.path), image.reference)
     # An allowance may be for a file that could not be read.
     if not entries.problems:
-        problems += entries.allowances.unused()
-    return problems, libraries.warnings()
+        searches = bool(entries.images) and "secrets_skip_images" not in entries.value
+        problems += entries.allowances.unused(but_images=searches)
+    return problems, [*warnings, *libraries.warnings()]
+
+
+def _secrets(file: _File, data: bytes) -> Report:
+    """Search a file: what was read of it, if that is all, else as it is read once more."""
+    options = {"is_config": file.is_config, "is_tree": bool(file.tree)}
+    if len(data) < _WHOLE:
+        return scanner.search_data(data, file.shown, **options)
+    try:
+        return scanner.search_file(file.source, file.shown, **options)
+    except OSError:
+        # Other checks report a file that cannot be read.
+        return Report()
 
 
 def _files(entries: Entries) -> Iterator[_File]:
@@ -61,16 +79,14 @@ def _files(entries: Entries) -> Iterator[_File]:
 
 
 def _head(source: Path | str) -> bytes:
-    """Return a file up to one byte more than secrets are searched in; other checks report one that fails."""
+    """Return the beginning of a file, which tells what it is; other checks report one that fails."""
     try:
         # O_NONBLOCK: a pipe among the inputs must not block the check.
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return b""
     try:
-        size = os.fstat(fd).st_size
-        # Of a large file, the first bytes tell what it is.
-        return os.read(fd, scanner.MAX_BYTES + 1 if size <= scanner.MAX_BYTES else placeholders.MAX_BYTES * 4)
+        return os.read(fd, _WHOLE)
     except OSError:
         return b""
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bundler.config.checks.compose import ImageUse
+from bundler.config.compose.services import ImageUse
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
@@ -13,12 +13,19 @@ from installer.core.oci.documents import MAX_DOCUMENT
 from installer.core.oci.reference import reference_fault, split_host, split_reference
 from installer.core.schema_errors import did_you_mean
 
+_SUGGESTED = 25
+"""How many missing images get the name that was perhaps meant."""
+_COMPARED = 1000
+"""How many listed names each of them is compared with."""
+
 
 def normalise(reference: str) -> str | None:
     """Return the full name of an image, or None: `redis` is `docker.io/library/redis:latest`."""
     if reference_fault(reference):
         return None
     name, tag, digest = split_reference(reference)
+    # The bundle has the image under its tag; its digest is compared where the image is found.
+    digest = "" if tag else digest
     # Docker Hub has two names and implied parts; without one form `redis` and its full name would differ.
     host, path = split_host(name)
     # Only the name of a host may have capitals.
@@ -37,11 +44,19 @@ def reference_problem(reference: str, where: str) -> Problem | None:
     return None
 
 
-def missing(uses: Iterable[tuple[str, ImageUse]], sources: Sequence[ImageEntry]) -> list[Problem]:
+def name_problem(name: str, where: str) -> Problem | None:
+    """Return a problem if the name of an image in the bundle is not valid, has no tag, or has a digest."""
+    if not reference_fault(name) and split_reference(name)[2]:
+        what = f"as: {name} has a digest, which is the image's own and cannot be given"
+        return Problem(where, what, "write NAME:TAG; Compose files may refer to it as NAME:TAG@DIGEST")
+    return reference_problem(name, where)
+
+
+def missing(uses: Iterable[ImageUse], sources: Sequence[ImageEntry]) -> list[Problem]:
     """Names every image that is used and not listed.
 
     Args:
-        uses: File and use.
+        uses: The images that services use.
         sources: Entries of bundle.yaml. If an archive does not name its images, nothing is reported.
     """
     listed: dict[str, str] = {}
@@ -54,15 +69,17 @@ def missing(uses: Iterable[tuple[str, ImageUse]], sources: Sequence[ImageEntry])
         listed |= {normalise(name) or name: name for name in names or []}
     if not certain:
         return []
-    problems = []
-    for file, use in uses:
-        full = normalise(use.reference)
-        where = f"{file}:{use.line}"
+    problems: list[Problem] = []
+    untagged = {full.rpartition(":")[0] for full in listed if "@" not in full}
+    for use in uses:
+        full, where = normalise(use.reference), use.where
         if full is None:
-            what = f"service {use.service} has {use.reference!r}, which is not a valid image reference"
+            what = f"service {use.service} has {use.reference!r:.200}, which is not a valid image reference"
             problems.append(Problem(where, what, "use NAME:TAG in lower case"))
-        elif full not in listed:
-            close = did_you_mean(use.reference, listed.values())
+        elif full not in listed and full.partition("@")[0] not in untagged:
+            # A comparison with every name for every use would have no end; the first ones show the mistake.
+            compared = list(listed.values())[:_COMPARED] if len(problems) < _SUGGESTED else []
+            close = did_you_mean(use.reference, compared)
             hint = f"add {use.reference} to images" + (f"; did you mean {close}?" if close else "")
             problems.append(
                 Problem(

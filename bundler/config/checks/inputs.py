@@ -6,6 +6,7 @@ import os
 import posixpath
 import stat
 import sys
+from itertools import islice
 from pathlib import Path
 
 from installer.core.errors import Problem
@@ -19,10 +20,14 @@ NFC_HINT = (
     "(`convmv -r -f utf8 -t utf8 --nfc --notest DIR` renames a whole directory), or ship them inside an "
     "archive file"
 )
+_COMPARED = 1000
+"""How many files of its directory a missing one is compared with."""
 _ELF_MACHINES = {3: "386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64"}
 
 
-def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = False) -> Problem | None:
+def file_problem(
+    source: Path, given: str, where: str, *, may_be_empty: bool = False, suggest: bool = True
+) -> Problem | None:
     """Return a problem if a path is not a readable regular file.
 
     Args:
@@ -30,11 +35,12 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
         given: Its path in bundle.yaml, for messages.
         where: `bundle.yaml:LINE`.
         may_be_empty: Whether a size of 0 is allowed.
+        suggest: Whether a file that does not exist is compared with its neighbours, which takes its time.
     """
     try:
         status = source.stat()
     except OSError as error:
-        return _missing(source, given, where, error)
+        return _missing(source, given, where, error, suggest=suggest)
     if stat.S_ISDIR(status.st_mode):
         return Problem(
             where,
@@ -56,12 +62,12 @@ def file_problem(source: Path, given: str, where: str, *, may_be_empty: bool = F
     return None
 
 
-def directory_problem(source: Path, given: str, where: str) -> Problem | None:
+def directory_problem(source: Path, given: str, where: str, *, suggest: bool = True) -> Problem | None:
     """Return a problem if a path is not a readable directory; arguments as for `file_problem`."""
     try:
         status = source.stat()
     except OSError as error:
-        return _missing(source, given, where, error)
+        return _missing(source, given, where, error, suggest=suggest)
     if not stat.S_ISDIR(status.st_mode):
         return Problem(
             where, f"{given} is a file, but a directory is needed", "list single files under binaries"
@@ -81,13 +87,24 @@ def member_problem(member: str, given: str, where: str) -> Problem | None:
 
 def carried_fault(path: str) -> str | None:
     """Return why a bundle cannot carry a file of this path in the bundle, or None where it can."""
-    if fault := name_fault(path):
-        return fault
+    return name_fault(path) or misread_fault(path) or unknown_character_fault(path)
+
+
+def misread_fault(name: str) -> str | None:
+    """Return why what the file system says may be another text than Python read, or None where it is not."""
     # Python would have read the bytes of the name as other characters, and the bundle would carry those.
-    if not path.isascii() and (encoding := sys.getfilesystemencoding()) != "utf-8":
+    if not name.isascii() and (encoding := sys.getfilesystemencoding()) != "utf-8":
         return f"is not ASCII, and this locale reads names as {encoding}, not as UTF-8"
+    return None
+
+
+def unknown_character_fault(text: str) -> str | None:
+    """Return why readers may disagree on a name, destination or link target, or None where none can.
+
+    Every text that `name_fault` checks needs this when a bundle is created, and only then.
+    """
     # Readers with another Unicode version could find another normal form or letter case.
-    if character := unassigned(path):
+    if character := unassigned(text):
         return f"has the character U+{ord(character):04X}, which this version of Waybill does not know"
     return None
 
@@ -138,11 +155,12 @@ def _unreadable(given: str, where: str, error: OSError, check: str) -> Problem:
     return Problem(where, f"{given} cannot be read: {error.strerror}", f"check the {check}")
 
 
-def _missing(source: Path, given: str, where: str, error: OSError) -> Problem:
+def _missing(source: Path, given: str, where: str, error: OSError, *, suggest: bool) -> Problem:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         return _unreadable(given, where, error, "permissions of the directories above it")
     try:
-        beside = [entry.name for entry in os.scandir(source.parent)]
+        with os.scandir(source.parent) as entries:
+            beside = [entry.name for entry in islice(entries, _COMPARED)] if suggest else []
     except OSError:
         beside = []
     close = did_you_mean(source.name, beside)

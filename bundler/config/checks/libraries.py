@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.config.elf import loader_and_libraries
@@ -18,6 +19,21 @@ _LOADER = re.compile(r"/lib(?:32|64|x32)?/ld(?:64)?[a-z0-9_-]*\.so\.[0-9]+")
 # The same library is missing for a hundred modules of one runtime: that is one thing to do.
 _SHOWN = 3
 _MOST = 25
+_NAMES = 10_000
+"""How many names of libraries are remembered: a hostile file may have any number of them."""
+
+
+@dataclass(slots=True)
+class _Users:
+    """The files that need a library: the first few, and how many there are."""
+
+    shown: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, shown: str) -> None:
+        self.count += 1
+        if len(self.shown) < _SHOWN:
+            self.shown.append(shown)
 
 
 class Libraries:
@@ -29,8 +45,10 @@ class Libraries:
 
     def __init__(self, carried: set[str]) -> None:
         self._carried = carried
-        self._users: dict[str, list[str]] = {}
+        self._users: dict[str, _Users] = {}
         self._loaders: list[Problem] = []
+        self._more_loaders = 0
+        self._is_full = False
 
     def add(self, source: Path | str, shown: str) -> None:
         """Look at one ELF file; one that cannot be understood is passed over.
@@ -43,26 +61,38 @@ class Libraries:
         if loader and (not _LOADER.fullmatch(loader) or "musl" in loader):
             what = f"is started by {loader:.120}, which hosts with glibc do not have"
             hint = "build it on a distribution as old as those of the hosts, or statically"
-            self._loaders.append(Problem(shown, what, hint, "foreign-loader"))
-        for name in libraries:
+            if len(self._loaders) < _MOST:
+                self._loaders.append(Problem(shown, what, hint, "foreign-loader"))
+            else:
+                self._more_loaders += 1
+        for name in dict.fromkeys(libraries):
             # A name that cannot be read is not one that could be looked for.
-            if name and name not in self._carried and not _BASE.fullmatch(name):
-                self._users.setdefault(name, []).append(shown)
+            if not name or name in self._carried or _BASE.fullmatch(name):
+                continue
+            if name in self._users or len(self._users) < _NAMES:
+                self._users.setdefault(name, _Users()).add(shown)
+            else:
+                self._is_full = True
 
     def warnings(self) -> list[Problem]:
-        """Return a warning for each library that is missing, and for each loader."""
-        found = [self._missing(name, users) for name, users in sorted(self._users.items())]
-        found = [*self._loaders, *found]
-        if len(found) > _MOST:
-            what = f"{len(found) - _MOST} more libraries are needed, but not in the bundle"
-            found = [*found[:_MOST], Problem("", what, "correct the others first", "missing-library")]
-        return found
+        """Return warnings about loaders and libraries; at most 25 of each, and the number of the others."""
+        loaders, users = list(self._loaders), sorted(self._users.items())
+        if self._more_loaders:
+            what = f"{self._more_loaders:,} more programs are started by such a loader"
+            loaders.append(Problem("", what, "correct the others first", "foreign-loader"))
+        libraries = [self._missing(name, each) for name, each in users[:_MOST]]
+        if more := len(users) - len(libraries):
+            count = f"{'more than ' if self._is_full else ''}{more:,} more"
+            what = f"{count} libraries are needed, but not in the bundle"
+            libraries.append(Problem("", what, "correct the others first", "missing-library"))
+        return loaders + libraries
 
-    def _missing(self, name: str, users: list[str]) -> Problem:
-        others = f", like {', '.join(users[1:_SHOWN])}" if len(users) > 1 else ""
-        others += f" and {len(users) - _SHOWN} more files" if len(users) > _SHOWN else ""
+    def _missing(self, name: str, users: _Users) -> Problem:
+        first, *beside = users.shown
+        others = f", like {', '.join(beside)}" if beside else ""
+        others += f" and {users.count - _SHOWN:,} more files" if users.count > _SHOWN else ""
         return Problem(
-            users[0],
+            first,
             f"needs the library {name:.120}{others}; the bundle does not have it, and not every host does",
             "add it to binaries or trees, link it statically, or name its package in the upgrade notes",
             "missing-library",

@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
-from installer.core.format.health_target import target_fault
+from installer.core.format.entries.health_check import text_fault
+from installer.core.format.health_target import without_user
 from installer.core.schema_errors import did_you_mean
 from installer.shared.bounded_child import ExceededError, run_bounded
+from installer.shared.configuration.peers import BUILT_IN as PEERS
 from installer.shared.rendering.release import BOUNDS
 from installer.shared.rendering.template import RenderError, chain, parse, render
 
@@ -31,10 +33,18 @@ class KnownValues:
     Attributes:
         values: The defaults, with the built-ins.
         schema: The values schema; None: the site may set anything.
+        of: The hosts that have these values, as messages name them; empty for the defaults alone. Which keys
+            there are is known from the defaults: it is not checked again for single hosts.
     """
 
     values: Mapping[str, Any]
     schema: Mapping[str, Any] | None
+    of: str = ""
+
+    @property
+    def words(self) -> str:
+        """What messages call the values."""
+        return f"the values for {self.of}" if self.of else "the default values"
 
     def set_by_default(self, path: Path) -> bool:
         """Return whether the defaults have a value there that is not null."""
@@ -75,12 +85,15 @@ class Template:
     Attributes:
         name: Its path in bundle.yaml, for messages.
         read: Reads its bytes.
-        probe: The kind of the probe whose target it is; empty for a file.
+        probe: The kind of the probe that it is a text of, and the name of that text; empty for a file.
+        inspect: Returns what is wrong with the bytes that it makes of the values that the second argument
+            names. The bytes are None where values of the site are needed.
     """
 
     name: str
     read: Callable[[], bytes]
-    probe: str = ""
+    probe: tuple[str, str] | tuple[()] = ()
+    inspect: Callable[[bytes | None, str], list[Problem]] | None = None
 
 
 def check_all(templates: Sequence[Template], known: KnownValues | None) -> Iterator[list[Problem]]:
@@ -98,7 +111,7 @@ def check_all(templates: Sequence[Template], known: KnownValues | None) -> Itera
     import installer.shared.rendering.template_sandbox  # noqa: F401
 
     def job(template: Template) -> bytes:
-        found = check(template.read(), template.name, known, template.probe)
+        found = check(template.read(), template.name, known, template.probe, template.inspect)
         return json.dumps([(each.where, each.what, each.hint) for each in found]).encode()
 
     results = run_bounded([partial(job, template) for template in templates], BOUNDS)
@@ -111,14 +124,21 @@ def check_all(templates: Sequence[Template], known: KnownValues | None) -> Itera
             return
 
 
-def check(template: bytes, name: str, known: KnownValues | None, probe: str = "") -> list[Problem]:
+def check(
+    template: bytes,
+    name: str,
+    known: KnownValues | None,
+    probe: tuple[str, str] | tuple[()] = (),
+    inspect: Callable[[bytes | None, str], list[Problem]] | None = None,
+) -> list[Problem]:
     """Check one template.
 
     Args:
         template: Its bytes.
         name: Its path in bundle.yaml, for messages.
         known: The values that templates can use; None to check the syntax only.
-        probe: The kind of the probe whose target it is; empty for a file.
+        probe: As `Template.probe`.
+        inspect: As `Template.inspect`.
     """
     from jinja2 import meta
 
@@ -143,16 +163,24 @@ def check(template: bytes, name: str, known: KnownValues | None, probe: str = ""
         for path, line in sorted(wanted.items(), key=lambda use: use[1])
         if not known.possible(path)
     ]
+    problems += [
+        problem for line, path in _origins(tree) for problem in _origin(f"{name}:{line}", path, known)
+    ]
+    if known.of:
+        problems = []
     # A template that needs values of the site cannot be rendered yet.
     if problems or not all(known.set_by_default(path) for path in wanted):
-        return problems
+        return problems + (inspect(None, "") if inspect and not problems and not known.of else [])
     try:
         made = render(template, name, known.values)
     except RenderError as error:
-        return [Problem(error.where, f"{error.what} (rendered with the default values)", error.hint)]
+        return [Problem(error.where, f"{error.what} (rendered with {known.words})", error.hint)]
+    if inspect:
+        return inspect(made, known.words)
     text = made.decode("utf-8")
-    if form := target_fault(probe, text):
-        return [Problem(name, f"is {text!r:.80} with the default values, but must be {form}", "correct it")]
+    if probe and (form := text_fault(*probe, text)):
+        text = without_user(text)
+        return [Problem(name, f"is {text!r:.80} with {known.words}, but must be {form}", "correct it")]
     return []
 
 
@@ -161,6 +189,8 @@ def _hint(path: Path, known: KnownValues) -> str:
     if close:
         return f"did you mean {'.'.join((*path[:-1], close))}?"
     if path[0] == "waybill":
+        if path[1:2] == (PEERS,):
+            return "waybill.cluster needs `cluster:` in bundle.yaml; it has: id, node, peers, others"
         return "waybill has: version, product, environment"
     return "give it a default in the values file, or describe it in the values schema"
 
@@ -187,6 +217,23 @@ def _uses(node: nodes.Node, *, guarded: bool) -> Iterator[tuple[int, Path, bool]
     first = getattr(node, "node", None) if is_guard else None
     for child in node.iter_child_nodes():
         yield from _uses(child, guarded=guarded or child is first)
+
+
+def _origin(where: str, path: Path, known: KnownValues) -> Iterator[Problem]:
+    asks = f"asks for the origin of {'.'.join(path)}"
+    if path[0] == "waybill":
+        yield Problem(where, f"{asks}, which Waybill sets itself", "ask for the origin of a value of a layer")
+    elif not known.possible(path):
+        yield Problem(where, f"{asks}, which is not a known value", _hint(path, known))
+
+
+def _origins(tree: nodes.Template) -> Iterator[tuple[int, Path]]:
+    """Yield the keys whose origin a template asks for, with their lines, as far as they are written out."""
+    from jinja2 import nodes
+
+    for each in tree.find_all(nodes.Filter):
+        if each.name == "origin" and isinstance(each.node, nodes.Const) and isinstance(each.node.value, str):
+            yield each.lineno, tuple(each.node.value.split("."))
 
 
 def _allows(schema: Mapping[str, Any], node: Any, path: Path, depth: int = 0) -> bool:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from bundler.config.checks.inputs import carried_fault, name_hint
+from bundler.config.attributes import Sources
+from bundler.config.checks.inputs import carried_fault, misread_fault, name_hint, unknown_character_fault
 from bundler.config.globs import Glob
 from bundler.config.model import InputTree, TreeDirectory, TreeFile, TreeLink
 from bundler.config.secrets.allowances import Allowances
 from installer.core.errors import Problem
 from installer.core.format.member_names import encoded_name, fold_name, link_target_fault
 
-# Setuid and setgid never travel; the sticky bit and write access for all would be a risk on the host.
-_MODE_BITS = 0o775
+_PROGRAM, _FILE, _DIRECTORY = 0o755, 0o644, 0o755
+"""Modes of files and directories of trees, as git records them: other bits come from the builder's umask."""
+_SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _LEFTOVER = re.compile(
     r"\.DS_Store|\._.*|__MACOSX|\.Spotlight-V100|\.Trashes|\.fseventsd"  # macOS
     r"|Thumbs\.db|ehthumbs\.db|desktop\.ini"  # Windows
@@ -31,15 +34,19 @@ _BARE_REPOSITORY = {"HEAD", "objects", "refs"}
 _MOST = 25
 
 
+def is_leftover(name: str) -> bool:
+    """Return whether a name is that of what a desktop or an editor leaves in a directory."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def leftovers_warning(tree: InputTree, where: str) -> Problem | None:
     """Return the warning about leftovers of desktops and editors in a tree, or None if it has none."""
     if not tree.left_out:
         return None
-    shown = ", ".join(tree.left_out[:3]) + (", …" if len(tree.left_out) > 3 else "")
     return Problem(
         where,
         f"{tree.given} has files of desktops or editors, which are not shipped: "
-        f"{len(tree.left_out)} ({shown})",
+        f"{len(tree.left_out)} ({_first(tree.left_out)})",
         "remove them; if the product needs one, rename it, or ship it inside an archive file",
         "leftovers",
     )
@@ -49,9 +56,24 @@ def excluded_warning(tree: InputTree, where: str) -> Problem | None:
     """Return the warning about patterns that exclude nothing, or None if all of them do."""
     if not tree.idle:
         return None
-    shown = ", ".join(tree.idle[:3]) + (", …" if len(tree.idle) > 3 else "")
-    what = f"exclude matches nothing in {tree.given}: {shown}"
+    what = f"exclude matches nothing in {tree.given}: {_first(tree.idle)}"
     return Problem(where, what, "correct the pattern, or remove it", "exclude-matches-nothing")
+
+
+def private_warning(tree: InputTree, where: str) -> Problem | None:
+    """Return the warning about files that others can read on the host and not here, or None without any."""
+    if not tree.private:
+        return None
+    what = (
+        f"{tree.given} has files that others cannot read here: {len(tree.private)} ({_first(tree.private)}); "
+        "on the host they can, because modes of a checkout do not count"
+    )
+    hint = 'declare their mode: attributes: [{path: PATTERN, mode: "0600"}]'
+    return Problem(where, what, hint, "private-files")
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def survey(tree: InputTree, where: str, allowances: Allowances) -> tuple[InputTree, list[Problem]]:
@@ -66,12 +88,17 @@ def survey(tree: InputTree, where: str, allowances: Allowances) -> tuple[InputTr
         The tree with its content, sorted bytewise, and at most 25 problems.
     """
     walk = _Walk(tree, allowances)
-    walk.directory("")
+    walk.walk()
     problems = walk.problems[:_MOST]
     if len(walk.problems) > _MOST:
         problems.append(
             Problem(where, f"{tree.given} has {len(walk.problems) - _MOST} more such problems", "")
         )
+    problems += [
+        Problem(rule.where, f"attributes: {rule.glob.pattern} matches nothing in {tree.given}", "correct it")
+        for number, rule in enumerate(tree.attributes)
+        if number not in walk.applied
+    ]
     if not walk.files and not problems:
         problems.append(Problem(where, f"{tree.given} contains no files", "check that the build completed"))
     surveyed = replace(
@@ -79,9 +106,11 @@ def survey(tree: InputTree, where: str, allowances: Allowances) -> tuple[InputTr
         files=tuple(sorted(walk.files)),
         links=tuple(sorted(walk.links)),
         directories=tuple(sorted(walk.directories)),
-        left_out=tuple(walk.left_out),
-        excluded=tuple(walk.excluded),
+        left_out=tuple(sorted(walk.left_out)),
+        excluded=tuple(sorted(walk.excluded)),
         idle=tuple(glob.pattern for glob in walk.globs if glob.pattern not in walk.used),
+        # Where all are closed, it is the umask that closed them.
+        private=tuple(sorted(walk.private)) if walk.any_open else (),
     )
     return surveyed, problems
 
@@ -98,10 +127,27 @@ class _Walk:
         self.directories: list[TreeDirectory] = []
         self.problems: list[Problem] = []
         self.left_out: list[str] = []
+        self.applied: set[int] = set()
+        self.private: list[str] = []
+        self.any_open = False
         self._folded: dict[str, str] = {}
+        # Directories that were found and not yet looked into, with what they get.
+        self._below: list[tuple[str, int, str]] = []
+        self._sources = Sources()
+        self._inherited = 0
+        with suppress(OSError):  # said where it is listed
+            self._inherited = tree.source.stat().st_mode & stat.S_ISGID
 
-    def directory(self, relative: str) -> bool:
-        """Add one directory; return whether anything is in it."""
+    def walk(self) -> None:
+        """Add everything in the tree. Not recursive: a path may have 500 directories."""
+        self._directory("")
+        while self._below:
+            path, mode, owner = self._below.pop()
+            filled = self._directory(path)
+            self.directories.append(TreeDirectory(path, mode, not filled, owner))
+
+    def _directory(self, relative: str) -> bool:
+        """Add what is in one directory; return whether anything is."""
         any_entry = False
         entries = list(self._entries(relative))
         if self._history(relative, {entry.name for entry in entries}):
@@ -113,7 +159,7 @@ class _Walk:
                 self.excluded.append(path)
                 continue
             # Such a file is nobody's mistake.
-            if _LEFTOVER.fullmatch(entry.name):
+            if is_leftover(entry.name):
                 self.left_out.append(path)
                 continue
             any_entry = True
@@ -165,30 +211,74 @@ class _Walk:
         if stat.S_ISLNK(status.st_mode):
             # Checked as text, never followed: what it leads to here says nothing about the host.
             target = os.readlink(entry.path)  # noqa: PTH115  Path would lose a final "/."
-            if fault := link_target_fault(f"{self.tree.member}/{path}", target, self.tree.member):
-                hint = "make it relative and keep it inside the tree, or ship its target"
+            fault = link_target_fault(f"{self.tree.member}/{path}", target, self.tree.member)
+            hint = "make it relative and keep it inside the tree, or ship its target"
+            # A target is read like a name, and checked like one by every host.
+            if not fault and (fault := misread_fault(target) or unknown_character_fault(target)):
+                hint = name_hint(fault)
+            if fault:
                 self._problem(path, f"is a link to {target!r:.120}, which {fault}", hint)
             else:
                 self.links.append(TreeLink(path, target))
         elif stat.S_ISDIR(status.st_mode):
-            filled = self.directory(path)
-            self.directories.append(TreeDirectory(path, status.st_mode & _MODE_BITS, not filled))
+            self._found_directory(path, status.st_mode)
         elif stat.S_ISREG(status.st_mode):
-            if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-                self._problem(
-                    path,
-                    "is setuid or setgid",
-                    "run `chmod ug-s`; grant privileges in the unit of the service instead",
-                )
-            if not os.access(entry.path, os.R_OK):
-                self._problem(path, "cannot be read: Permission denied", "check its owner and permissions")
-            self.files.append(TreeFile(path, status.st_size, status.st_mode & _MODE_BITS))
+            self._file(entry, path, status)
         else:
             self._problem(
                 path,
                 "is a device, pipe or socket",
                 "remove it: a bundle has files, links and directories only",
             )
+
+    def _found_directory(self, path: str, bits: int) -> None:
+        mode, owner, _ = self._declared(path, is_directory=True)
+        # A directory that is made in a setgid one is setgid, too: that says nothing.
+        lost = bits & (stat.S_ISVTX | stat.S_ISGID) & ~self._inherited
+        if mode is None and lost:
+            bit = "the sticky bit" if lost & stat.S_ISVTX else "the setgid bit"
+            hint = 'declare its mode under attributes, such as mode: "2775", or run `chmod g-s,-t`'
+            self._problem(path, f"has {bit}, which would be lost", hint)
+        for what, hint in self._sources.lost(f"{self.tree.source}/{path}"):
+            self._problem(path, what, hint)
+        # In the directory of the release nobody but root has anything.
+        owner = owner if self.tree.install else ""
+        self._below.append((path, _DIRECTORY if mode is None else mode, owner))
+
+    def _file(self, entry: os.DirEntry[str], path: str, status: os.stat_result) -> None:
+        if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+            hint = "run `chmod ug-s`; grant privileges in the unit of the service instead"
+            self._problem(path, "is setuid or setgid", hint)
+        if not os.access(entry.path, os.R_OK):
+            self._problem(path, "cannot be read: Permission denied", "check its owner and permissions")
+        mode, owner, capabilities = self._declared(path, is_directory=False)
+        if mode is None:
+            mode = _PROGRAM if status.st_mode & stat.S_IXUSR else _FILE
+            if status.st_mode & stat.S_IROTH:
+                self.any_open = True
+            else:
+                self.private.append(path)
+        for what, hint in self._sources.lost(entry.path, capabilities):
+            self._problem(path, what, hint)
+        self.files.append(TreeFile(path, status.st_size, mode, owner, capabilities))
+
+    def _declared(self, path: str, *, is_directory: bool) -> tuple[int | None, str, str]:
+        """Return the declared mode, owner and capabilities; None and empty for what is not declared."""
+        mode, owner, capabilities = None, "", ""
+        for number, rule in enumerate(self.tree.attributes):
+            if not rule.glob.matches(path, is_directory=is_directory):
+                continue
+            self.applied.add(number)
+            mode = mode if rule.mode is None else rule.mode
+            owner, capabilities = rule.owner or owner, rule.capabilities or capabilities
+        what = ""
+        if is_directory and capabilities:
+            what = "is a directory, which cannot have capabilities"
+        elif not is_directory and mode is not None and mode & _SPECIAL:
+            what = f"is a file, and mode {mode:04o} is for directories only"
+        if what:
+            self._problem(path, f"{what}: see attributes", "end the pattern with / for directories only")
+        return mode, owner, capabilities
 
     def _name_fits(self, path: str) -> bool:
         full = f"{self.tree.member}/{path}"

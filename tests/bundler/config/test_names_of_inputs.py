@@ -62,3 +62,22 @@ def test_a_locale_that_reads_other_names_is_noticed(product_dir, monkeypatch):
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
     assert "this locale reads names as iso8859-1" in faults(product_dir)[0]
     assert "LC_ALL=C.UTF-8" in hints(product_dir)
+
+
+def test_a_link_to_a_name_with_a_character_that_later_readers_may_refuse_is_named(product_dir):
+    put(product_dir, "web/page", "x")
+    (product_dir / "web/link").symlink_to("no\u0378character")
+    add(product_dir, "trees: [{path: web}]\n")
+    (fault,) = faults(product_dir)
+    assert fault.startswith("web/link: is a link to 'no\\u0378character', which has the character U+0378")
+    assert "rename it" in hints(product_dir)
+
+
+def test_a_link_that_this_locale_reads_as_another_name_is_named(product_dir, monkeypatch):
+    put(product_dir, "web/page", "x")
+    (product_dir / "web/link").symlink_to("\u00fcmlaut")
+    add(product_dir, "trees: [{path: web}]\n")
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    (fault,) = faults(product_dir)
+    assert fault.startswith("web/link: is a link to 'ümlaut', which is not ASCII, and this locale reads")
+    assert "LC_ALL=C.UTF-8" in hints(product_dir)

@@ -68,7 +68,7 @@ def test_images_of_compose_files_have_to_be_listed(product_dir):
 
 
 def test_secrets_are_refused_unless_they_are_allowed_with_a_reason(product_dir):
-    token = "gh" + "p_" + "a1B2" * 9
+    token = "gh" + "p_" + "a1B2c3D4e" * 4
     put(product_dir, "web/app.js", f"const t = '{token}'\n")
     put(product_dir, "deploy/apply.sh", "#!/bin/sh\nDB_PASSWORD=hunter22\n")
     text = "trees: [{path: web}]\ndeploy: [{method: script, apply: deploy/apply.sh, undo: deploy/apply.sh}]\n"
@@ -76,7 +76,7 @@ def test_secrets_are_refused_unless_they_are_allowed_with_a_reason(product_dir):
     found = faults(product_dir)
     assert found == [
         "deploy/apply.sh:2: contains a literal DB_PASSWORD",
-        "web/app.js:1: contains a GitHub token",
+        "web/app.js:1: contains a credential (rule github-pat)",
     ]
     assert token not in "".join(found)
     allow = """\

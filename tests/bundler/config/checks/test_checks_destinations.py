@@ -24,6 +24,7 @@ def place(install: str, line: int = 1, **more) -> InstallPath:
         ("/opt/../etc/passwd", "`..` component"),
         ("/opt//x", "empty"),
         ("/opt/a\u200bb", "U+200B"),
+        ("/opt/a\u0378b", "U+0378, which this version"),
         ("/opt/x/", "names a directory, not a file"),
         ("/var/lib/waybill/x", "Waybill"),
         ("/etc/waybill/trust/root.json", "Waybill"),

@@ -62,7 +62,7 @@ class TestSecretsOfTrees:
             ("k.ppk", "PuTTY-User-Key-File-3: ssh-ed25519\n", 1),
         ],
     )
-    def test_they_are_refused_with_their_line(
+    def test_secrets_of_trees_are_refused_with_their_line(
         self, product_dir: Path, path: str, content: str, line: int
     ) -> None:
         put(product_dir, f"web/{path}", content)
@@ -114,12 +114,14 @@ class TestRepositories:
         assert ([file.path for file in tree.files], tree.excluded) == (["sub/index.html"], ("sub/.git",))
 
     @pytest.mark.parametrize("name", [".hg", ".svn", ".bzr"])
-    def test_so_is_that_of_other_systems(self, product_dir: Path, name: str) -> None:
+    def test_the_history_of_other_version_control_systems_is_refused(
+        self, product_dir: Path, name: str
+    ) -> None:
         put(product_dir, f"web/{name}/store", "x")
         add(product_dir, TREE)
         assert faults(product_dir)[0].startswith(f"web/{name}: contains the history")
 
-    def test_so_is_a_bare_repository_also_as_the_tree_itself(self, product_dir: Path) -> None:
+    def test_a_bare_repository_is_refused_in_a_tree_and_as_the_tree_itself(self, product_dir: Path) -> None:
         (product_dir / "web").mkdir()
         git(product_dir, "init", "-q", "--bare", "web/repo")
         put(product_dir, "web/index.html", "x")
@@ -128,7 +130,9 @@ class TestRepositories:
         add(product_dir, "trees: [{path: web/repo}]\n")
         assert faults(product_dir)[0].startswith("web/repo: contains the history")
 
-    def test_one_that_is_meant_to_be_shipped_is_allowed_with_a_reason(self, product_dir: Path) -> None:
+    def test_a_repository_that_is_meant_to_be_shipped_is_allowed_with_a_reason(
+        self, product_dir: Path
+    ) -> None:
         put(product_dir, "web/sub/index.html", "x")
         commit_all(product_dir / "web/sub")
         allow = "secrets_allow: [{path: web/sub/.git, reason: the site edits it with git}]\n"
@@ -179,7 +183,7 @@ class TestPlaceholders:
         ]
         assert "run `git lfs pull`" in hints(product_dir)
 
-    def test_so_is_one_in_place_of_an_archive_of_images(self, product_dir: Path) -> None:
+    def test_a_pointer_in_place_of_an_archive_of_images_is_refused(self, product_dir: Path) -> None:
         put(product_dir, "images/redis.tar", POINTER)
         add(product_dir, "images: [{archive: images/redis.tar}]\n")
         assert faults(product_dir) == [
@@ -267,6 +271,21 @@ class TestLibraries:
         assert found.what.startswith("is started by ")
         assert "xxx" in found.what
 
+    def test_at_most_25_loaders_and_25_libraries_are_named_and_the_others_counted(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        libraries = Libraries(set())
+        for number in range(40):
+            needed = ("/lib/ld-musl.so.1", tuple(f"lib{number}-{each}.so" for each in range(500)))
+            monkeypatch.setattr(
+                "bundler.config.checks.libraries.loader_and_libraries", lambda _, found=needed: found
+            )
+            libraries.add("x", f"bin/{number}")
+        said = libraries.warnings()
+        assert len(said) == 52
+        assert said[25].what == "15 more programs are started by such a loader"
+        assert said[51].what == "more than 9,975 more libraries are needed, but not in the bundle"
+
     def test_a_stripped_program_is_understood_and_a_damaged_one_passed_over(
         self, programs: Path, tmp_path: Path
     ) -> None:
@@ -297,6 +316,15 @@ class TestUnits:
     def test_crlf_is_warned_of(self, tmp_path: Path) -> None:
         (first, *_) = self.check(tmp_path, "a.service", "[Service]\r\nExecStart=/bin/true\r\n")
         assert first.startswith("deploy/a.service:1: has CRLF line endings")
+
+    def test_a_line_that_hides_a_directive_is_warned_of_with_its_number(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        text = "[Unit]\nDescription=a\r[Service]\nExecStart=/bin/true \\"
+        first, second = self.check(tmp_path, "a.service", text)
+        assert first.startswith("deploy/a.service:2: this line ends with a lone carriage return or NUL")
+        assert second.startswith("deploy/a.service:4: this line ends with a backslash, but no line follows")
 
     @pytest.mark.needs("systemd-analyze")
     def test_what_systemd_does_not_know_is_warned_of_with_its_line(self, tmp_path: Path) -> None:
@@ -338,7 +366,7 @@ class TestDocuments:
             assert documents.check("\n".join(written).encode(), "x.md", "chat") == []
 
     @pytest.mark.parametrize("text", ["TODO: write this", "# Upgrading example-product", "Lorem ipsum dolor"])
-    def test_so_is_what_stands_for_text(self, text: str) -> None:
+    def test_a_placeholder_for_text_is_warned_of(self, text: str) -> None:
         assert len(documents.check(f"# x\n\n{text}\n".encode(), "x.md", "chat")) == 1
 
     @pytest.mark.parametrize(

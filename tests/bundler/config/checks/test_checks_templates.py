@@ -41,6 +41,8 @@ def problems(template: str, schema=SCHEMA) -> list[str]:
         "{{ chat.none }}",
         "{{ chat.tags[0] }}",
         "{{ range(3) | list }}",
+        "{{ 'chat.port' | origin }} {{ 'chat' | origin }} {{ 'chat.tls.cert' | origin }}",
+        "{{ chat.port | env('systemd') }}",
         "plain text",
     ],
 )
@@ -59,6 +61,9 @@ def test_values_of_the_defaults_and_of_the_schema_are_known(template):
         ("{% if a %}\n{{ b }}{% endif %}", 1, "uses a", ""),
         ("\r\n\r\n{{ gone }}\r\n", 3, "gone", ""),
         ("{{ x", 1, "template syntax", ""),
+        ("\n# {{ 'chat.prt' | origin }}", 2, "asks for the origin of chat.prt", "did you mean chat.port?"),
+        ("{{ 'waybill.version' | origin }}", 1, "which Waybill sets itself", "value of a layer"),
+        ("\n{{ chat.tags | env('sh') }}", 2, "it is a list (rendered with the default values)", "NAME={{"),
         ("\n{{ chat.port / 0 }}", 2, "division by zero (rendered with the default values)", ""),
         ("\n{{ chat.port + 'a' }}", 2, "rendered with the default values", ""),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from installer.commands import status
 from installer.core.errors import NotUndoneError, RolledBackError
-from installer.deploy.compose import METHOD
+from installer.deploy.compose.method import METHOD
 from installer.deploy.method import Target
 from installer.deploy.method_registry import handler
 from installer.deploy.operation import StepError

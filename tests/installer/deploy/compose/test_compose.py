@@ -13,7 +13,8 @@ from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, Problem, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
-from installer.deploy.compose import METHOD, find_tool
+from installer.deploy.compose.command import find_tool
+from installer.deploy.compose.method import METHOD
 from installer.deploy.method import Target
 from installer.host.context import Context
 from installer.planning.planner import plan_remove
@@ -64,7 +65,10 @@ def test_compose_that_goes_while_the_plan_is_made_is_refused_and_the_old_project
         with pytest.raises(HostNotReadyError, match="exec format error"):
             install(host, with_project("2.0.0", 2, config="new"))
     with exclusive(host) as (state, recovered):
-        assert (state.current.version if state.current else "", recovered) == ("1.0.0", [])
+        assert state.current is not None
+        assert state.current.version == "1.0.0"
+        # What was staged of the new one goes with the next command.
+        assert [each.outcome for each in recovered] == ["unstaged"]
     assert running_containers(machine) == ["1.0.0 same"]
 
 
@@ -98,12 +102,12 @@ def test_what_a_failing_container_said_is_in_the_report_and_in_the_journal_witho
     )
     with pytest.raises(RolledBackError) as raised:
         install(host, release)
-    said = [problem for problem in raised.value.problems if problem.where == "container lan-chat-nats-1"]
+    said = [problem for problem in raised.value.problems if problem.where == "service nats"]
     assert "exit status" in said[0].what
     assert any("no-such-option" in problem.what for problem in said[1:])
     assert machine.check("docker ps -aq") == ""
     journal = machine.check("cat /var/lib/waybill/lan-chat/txn/*.done")
-    assert "container lan-chat-nats-1: " in journal
+    assert "service nats: " in journal
     assert "no-such-option" in journal
     history = machine.check("cat /var/lib/waybill/lan-chat/history.jsonl")
     for text in (str(raised.value), history, *(problem.what for problem in raised.value.problems)):
@@ -115,7 +119,7 @@ def test_what_containers_said_is_kept_when_the_release_is_not_healthy(host: Cont
     probe = HealthCheck("tcp", "127.0.0.1:9", within=1)
     with pytest.raises(RolledBackError) as raised:
         install(host, replace(release, health=(probe,)))
-    said = [problem.what for problem in raised.value.problems if "nats-1" in problem.where]
+    said = [problem.what for problem in raised.value.problems if problem.where == "service nats"]
     assert any("Server is ready" in line for line in said)
 
 
@@ -136,6 +140,7 @@ def test_a_project_of_another_name_takes_the_place_of_the_old_one(host: Context,
         "stop and remove project before",
         "engine: unix:///var/run/docker.sock",
         "start project after from deploy/compose.yaml",
+        "start service nats (image rig/nats:1)",
         "engine: unix:///var/run/docker.sock",
     ]
     with pytest.raises(RolledBackError):
@@ -165,7 +170,7 @@ def test_a_container_of_an_image_that_was_not_signed_is_drift(host: Context, mac
 
     assert drift(runs) == []
     assert drift(f"sha256:{'1' * 64}") == [
-        f"container lan-chat-nats-1 runs from image {runs[7:19]}, which does not belong to this release"
+        f"service nats runs from image {runs[7:19]}, which does not belong to this release"
     ]
     machine.check("docker stop lan-chat-nats-1")
     assert "is not running" in drift(runs)[0]
@@ -185,7 +190,9 @@ def test_only_a_change_of_configuration_reaches_the_container_too(host: Context,
 
 
 @pytest.mark.parametrize("effect", ["up -d", "rename"])
-def test_killed_on_the_way_the_old_project_runs_again(host: Context, machine: Host, effect: str) -> None:
+def test_the_old_project_runs_again_after_a_kill_on_the_way(
+    host: Context, machine: Host, effect: str
+) -> None:
     install(host, with_project("1.0.0", 1))
     before = machine.check("docker ps -q --no-trunc")
     dying = Remote(machine)
@@ -207,7 +214,7 @@ def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host
     assert "project lan-chat exists already" in problem.what
 
 
-def test_without_docker_s_command_line_it_is_said_before_anything_is_changed(
+def test_a_missing_docker_command_line_is_named_before_anything_is_changed(
     host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     which = host.system.which

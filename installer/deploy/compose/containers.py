@@ -1,0 +1,195 @@
+"""The containers of a project, as the engine knows them: by label, without the Compose file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from installer.deploy.docker_cli import docker
+from installer.deploy.operation import StepError
+from installer.host.context import Context
+from installer.host.private_copy import PREFIX
+
+CONTENT = "io.waybill.content"
+"""The label with the digest of the release's files that a service mounts; see `mounted`."""
+_OF_COMPOSE = "com.docker.compose."
+_AT_ONCE = 20
+"""Containers that one command describes: what a child may write is bounded."""
+_ROW = (
+    '{"Id":{{json .ID}},"Name":{{json .Name}},"Image":{{json .Image}},"State":{{json .State}},'
+    '"Labels":{{json .Config.Labels}},"Env":{{json .Config.Env}},"Probe":{{json .Config.Healthcheck}},'
+    '"Policy":{{json .HostConfig.RestartPolicy.Name}},"RestartCount":{{json .RestartCount}}}'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a service.
+
+    Attributes:
+        id: Its id, in full.
+        name: Its name.
+        service: The service that Compose created it for.
+        image: Id of the image that it was created from.
+        state: `State` of `docker inspect`.
+        labels: Its labels.
+        env: Its environment, `NAME=value`.
+        has_probe: Whether it has a health check.
+        policy: Its restart policy.
+        restarts: How often the engine has started it again.
+    """
+
+    id: str
+    name: str
+    service: str
+    image: str
+    state: Mapping[str, Any]
+    labels: Mapping[str, str]
+    env: tuple[str, ...]
+    has_probe: bool
+    policy: str
+    restarts: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Read a row of `docker inspect`."""
+        labels = row["Labels"] or {}
+        probe = (row["Probe"] or {}).get("Test") or ["NONE"]
+        return cls(
+            id=row["Id"],
+            name=row["Name"].lstrip("/"),
+            service=labels.get(f"{_OF_COMPOSE}service", ""),
+            image=row["Image"],
+            state=row["State"],
+            labels=labels,
+            env=tuple(row["Env"] or ()),
+            has_probe=probe[0] != "NONE",
+            policy=row["Policy"] or "no",
+            restarts=int(row["RestartCount"] or 0),
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs, or is about to be started again by the engine."""
+        return bool(self.state.get("Running") or self.state.get("Restarting"))
+
+    @property
+    def started(self) -> str:
+        """When it was started; empty where it does not run."""
+        return str(self.state.get("StartedAt", "")) if self.state.get("Running") else ""
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it ran to its end, successfully, and the engine does not start it again."""
+        ended = self.state.get("Status") == "exited" and self.state.get("ExitCode") == 0
+        return ended and self.policy not in ("always", "unless-stopped")
+
+    @property
+    def ended_at(self) -> float:
+        """When it ended, in seconds since 1970."""
+        return _seconds(self.state.get("FinishedAt"))
+
+    @property
+    def ran_for(self) -> float:
+        """How long it ran until it ended, in seconds."""
+        return self.ended_at - _seconds(self.state.get("StartedAt"))
+
+    @property
+    def model(self) -> str:
+        """Compose's digest of the service's model when the container was created."""
+        return self.labels.get(f"{_OF_COMPOSE}config-hash", "")
+
+    @property
+    def compose(self) -> str:
+        """Version of Compose that created it."""
+        return self.labels.get(f"{_OF_COMPOSE}version", "")
+
+    @property
+    def by_waybill(self) -> bool:
+        """Whether Waybill created it: Compose then read its standard input, or a private copy."""
+        file = self.labels.get(f"{_OF_COMPOSE}project.config_files", "-").partition(",")[0]
+        return file == "-" or f"/{PREFIX}" in file
+
+    @property
+    def content(self) -> str:
+        """Digest of the mounted files that it was created with; empty for none."""
+        return self.labels.get(CONTENT, "")
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, in words; empty where it runs and is not unhealthy."""
+        status = str(self.state.get("Status") or "not running")
+        # Between two attempts it also counts as running.
+        if self.state.get("Restarting"):
+            return f"keeps restarting (exit status {self.state.get('ExitCode', 'unknown')})"
+        if status == "created":
+            code = self.state.get("ExitCode")
+            return f"could not be started: exit status {code}" if code else "was created and not started"
+        if status == "paused":
+            return "is paused"
+        if not self.state.get("Running"):
+            killed = ", out of memory" if self.state.get("OOMKilled") else ""
+            return f"is not running: {status}, exit status {self.state.get('ExitCode', 'unknown')}{killed}"
+        health = (self.state.get("Health") or {}).get("Status", "none")
+        return "is unhealthy" if health == "unhealthy" else ""
+
+    @property
+    def last_probe(self) -> str:
+        """What its health check said the last time it failed; empty where there is none, or it passes."""
+        health = self.state.get("Health") or {}
+        failed = [each for each in health.get("Log") or () if each.get("ExitCode")]
+        if health.get("Status") in (None, "none", "healthy") or not failed:
+            return ""
+        said = " ".join(str(failed[-1].get("Output") or "").split()) or "no output"
+        return f"health check: exit status {failed[-1]['ExitCode']}: {said}"
+
+
+def _seconds(text: object) -> float:
+    """Return a time of the engine in seconds; infinite where it is none."""
+    try:
+        # The engine writes nanoseconds; more than seconds is not needed.
+        return datetime.fromisoformat(f"{str(text)[:19]}+00:00").timestamp()
+    except ValueError:
+        return float("inf")
+
+
+def containers(context: Context, project: str, engine: str = "") -> list[Container]:
+    """Return the containers of the services of a project, in the order of their names.
+
+    Args:
+        context: The host.
+        project: The project.
+        engine: Address that an operation recorded; empty for the engine of this host.
+
+    Raises:
+        StepError: The engine does not answer.
+    """
+    # By label, not by Compose: this works when the file is gone, or not there yet.
+    filter_ = f"label={_OF_COMPOSE}project={project}"
+    ended = docker(context, "ps", "-aq", "--no-trunc", "--filter", filter_, engine=engine)
+    if not ended.ok:
+        what = f"cannot list the containers: {ended.reason(context.secrets)}"
+        raise StepError(what, where=project).of(ended, context.secrets)
+    rows = _inspected(context, ended.stdout.decode().split(), engine)
+    found = (Container.of(row) for row in rows)
+    # What `docker compose run` leaves belongs to no service.
+    ours = (each for each in found if each.labels.get(f"{_OF_COMPOSE}oneoff") != "True")
+    return sorted(ours, key=lambda each: each.name)
+
+
+def _inspected(context: Context, ids: Sequence[str], engine: str) -> Iterator[Mapping[str, Any]]:
+    for first in range(0, len(ids), _AT_ONCE):
+        some = ids[first : first + _AT_ONCE]
+        ended = docker(context, "inspect", "--type", "container", "--format", _ROW, *some, engine=engine)
+        # One that was removed meanwhile makes the command fail, and the others are described all the same.
+        gone = b"No such container" in ended.stderr
+        if not ended.ok and not gone:
+            what = f"cannot inspect the containers: {ended.reason(context.secrets)}"
+            raise StepError(what).of(ended, context.secrets)
+        rows = [json.loads(line) for line in ended.stdout.splitlines() if line.strip()]
+        if len(rows) < len(some) and not gone:
+            raise StepError("cannot inspect the containers: the engine's answer is not complete")
+        yield from rows

@@ -1,0 +1,37 @@
+"""What is left of a project after a removal: its containers, networks and volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from installer.deploy.docker_cli import docker
+from installer.deploy.inventory import Residue
+from installer.host.context import Context
+
+_LIST_TIMEOUT = 60.0
+_LISTS = {
+    "container": ("ps", "-a", "--format", "{{.Names}}"),
+    "network": ("network", "ls", "--format", "{{.Name}}"),
+    "volume": ("volume", "ls", "--format", "{{.Name}}"),
+}
+"""How to list what belongs to a project, by its kind."""
+
+
+def residue(context: Context, project: str) -> Iterator[Residue]:
+    """Yield what the engine still has of a project; volumes stay on purpose."""
+    hint = f"run `docker compose -p {project} down --remove-orphans`"
+    for kind, words in _LISTS.items():
+        filter_ = f"label=com.docker.compose.project={project}"
+        ended = docker(context, *words, "--filter", filter_, timeout=_LIST_TIMEOUT)
+        if not ended.ok:
+            what = f"cannot list its resources: {ended.reason(context.secrets)}"
+            yield Residue("left", "project", project, what, hint)
+            return
+        for name in ended.stdout.decode("utf-8", "replace").split():
+            if kind == "volume":
+                # Volumes hold data. Removing them is never implied by removing the product.
+                yield Residue(
+                    "stays", kind, name, f"data of project {project}; to remove it: `docker volume rm {name}`"
+                )
+            else:
+                yield Residue("left", kind, name, f"is still there; it belongs to project {project}", hint)
