@@ -15,6 +15,7 @@ from installer.commands.common.recovery import exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
+from installer.deploy.systemd import HANDLERS
 from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
@@ -113,9 +114,9 @@ def test_a_unit_that_was_never_touched_is_not_restarted_by_the_way_back(host: Co
 
 
 @pytest.mark.parametrize(
-    "moment", ["stop helper", "daemon-reload", "enable extra", "restart chatd", "restart extra"]
+    "moment", ["stop helper", "daemon-reload", "enable extra", "reset-failed chatd", "restart chatd"]
 )
-def test_killed_at_any_step_the_old_units_run_again(host: Context, moment: str) -> None:
+def test_the_old_units_run_again_after_a_kill_at_any_step(host: Context, moment: str) -> None:
     install(host, UNITS_ONE)
     assert isinstance(host.system, Remote)
     dying = context(Remote(host.system.host))
@@ -134,7 +135,7 @@ def test_a_unit_that_would_not_come_up_after_a_boot_is_drift(host: Context) -> N
     assert host.system.run(["systemctl", "disable", "chatd"], timeout=20).ok
     (problem,) = status.product_status(host).drift
     assert (problem.where, problem.what) == ("chatd.service", "is disabled")
-    assert problem.hint == "systemctl enable chatd.service"
+    assert problem.hint == "run `systemctl enable chatd.service`"
 
 
 def test_a_stopped_unit_is_drift(host: Context) -> None:
@@ -167,3 +168,31 @@ def test_a_service_with_a_timer_is_started_by_the_timer(host: Context) -> None:
     install(host, ReleaseSpec("1.0.0", 1, members, deploy=(Deployment("systemd", options),)))
     assert running_units(host)["extra"].startswith("inactive")
     assert host.system.run(["systemctl", "is-active", "extra.timer"], timeout=20).stdout == b"active\n"
+
+
+def test_operations_of_earlier_versions_are_still_done_and_undone(host: Context, machine: Host) -> None:
+    # As a journal of version 1 has them: without `start`, `running` and the type of each unit.
+    install(host, UNITS_ONE)
+    show = ["systemctl", "show", "-p", "InvocationID", "--value", "chatd"]
+    states = {
+        unit: {
+            "LoadState": "loaded",
+            "ActiveState": "active",
+            "UnitFileState": "enabled",
+            "InvocationID": run,
+        }
+        for unit, run in (
+            ("chatd.service", host.system.run(show, timeout=20).stdout.decode().strip()),
+            ("helper.service", "0"),
+        )
+    }
+    machine.check("systemctl disable --now helper 2>&1")
+    before = {"units": ["chatd.service", "helper.service"], "stop": ["helper.service"]}
+    up = {"enable": ["chatd.service"], "restart": ["chatd.service"], "new": [], "spared": ["chatd.service"]}
+    HANDLERS["systemd.up"].do(host, up, {"enabled": {"chatd.service": "enabled"}})
+    HANDLERS["systemd.up"].undo(host, up, {"enabled": {"chatd.service": "enabled"}})
+    HANDLERS["systemd.before"].undo(host, before, {"states": states})
+    assert running_units(host) == RUNNING_ONE
+    assert (
+        host.system.run(show, timeout=20).stdout.decode().strip() == states["chatd.service"]["InvocationID"]
+    )
