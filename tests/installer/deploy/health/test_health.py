@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from installer.core.format.manifest import HealthCheck
-from installer.deploy.health import container_fault, selected, watch
+from installer.deploy.health.needs import selected
+from installer.deploy.health.probes import container_fault
+from installer.deploy.health.watch import watch
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.host.system import System
@@ -118,7 +120,7 @@ def test_no_probes_are_no_claim(host: Context) -> None:
     ],
     ids=["healthy", "without a check", "starting", "restarting", "exited", "missing"],
 )
-def test_what_is_wrong_with_a_container(found: dict[str, object] | str, fault: str) -> None:
+def test_what_is_wrong_with_a_container_is_named(found: dict[str, object] | str, fault: str) -> None:
     assert container_fault(found) == fault
 
 
@@ -127,3 +129,40 @@ def test_probes_of_methods_that_are_not_driven_are_not_asked() -> None:
     assert selected(checks, ["files"], live=False) == []
     assert selected(checks, ["files"], live=True) == [checks[0]]
     assert selected(checks, ["files", "compose"], live=False) == list(checks)
+
+
+def test_failures_do_not_count_in_the_start_period(host: Context, server: Server) -> None:
+    server.answers = [503] * 14 + [200]
+    check = HealthCheck("http", server.url, within=2, start_period=6)
+    (result,) = watch(host, [check])
+    assert result.attempts == 15
+    server.asked, server.answers = 0, [503]
+    with pytest.raises(StepError) as caught:
+        watch(host, [check])
+    assert "did not pass within 2 s after the start period of 6 s (17 attempts)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("period", "healthy"), [(3, True), (0, False)])
+def test_restarts_in_the_start_period_are_no_failure(
+    host: Context, server: Server, period: int, healthy: bool
+) -> None:
+    def restarts() -> dict[str, int]:
+        return {"unit chatd.service": 3 if host.system.monotonic() >= 2 else 0}
+
+    check = HealthCheck("http", server.url, stable=6, start_period=period)
+    server.answers = [503] * 6 + [200]
+    if healthy:
+        watch(host, [check], restarts)
+        return
+    with pytest.raises(StepError, match="was restarted 3 times"):
+        watch(host, [check], restarts)
+
+
+def test_a_restart_after_all_probes_have_passed_counts_although_the_start_period_is_not_over(
+    host: Context, server: Server
+) -> None:
+    def restarts() -> dict[str, int]:
+        return {"unit chatd.service": int(host.system.monotonic() >= 3)}
+
+    with pytest.raises(StepError, match="was restarted 1 times"):
+        watch(host, [HealthCheck("http", server.url, stable=10, start_period=60)], restarts)

@@ -1,0 +1,1 @@
+"""Health checks: what they need on a host, how each is asked, and how a release is watched with them."""
