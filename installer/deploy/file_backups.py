@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import errno
 
+from installer.core.digest import sha256_hex
+from installer.core.format.entries import capabilities
 from installer.deploy.operation import Json, StepError
 from installer.host.directories import make_directory, parent
+from installer.host.inodes.attributes import CAPABILITY, kept
 from installer.host.system import Seen, System
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
@@ -108,7 +111,7 @@ def _new(system: System, names: Names, index: int, path: str) -> str:
                 raise
             break
         return backup
-    seen = system.observe(path, digest=False)
+    seen = system.observe(path, digest=False, attributes=True)
     # A copy of a link needs no space, so that it can be anywhere; undoing makes it again.
     backup = names.backup(index) if seen.kind == "link" else names.sibling(path, index)
     _copy(system, path, backup, seen)
@@ -122,6 +125,31 @@ def _copy(system: System, path: str, to: str, seen: Seen) -> None:
     else:
         owner = (seen.uid, seen.gid) if system.privileged else (-1, -1)
         system.write_new(to, system.chunks(path), seen.mode, *owner)
+        attributes = system.attributes(path)
+        if attributes != system.attributes(to):
+            if not system.privileged:
+                attributes = kept(attributes)  # only root can set capabilities
+            system.set_attributes(to, attributes)
+            system.sync_files([to])
+
+
+def set_wanted_attributes(system: System, new: str, entry: Json, before: Seen) -> None:
+    """Set the attributes of a new file: those of the file that it replaces, and what is declared.
+
+    Args:
+        system: The host.
+        new: The file, under the name that it has before it is in place.
+        entry: What is wanted.
+        before: What is at its path now.
+    """
+    there = system.attributes(new)
+    # A file where none was keeps what its directory passes on.
+    wanted = kept(system.attributes(entry["path"]) if before.kind == "file" else there)
+    if declared := entry.get("capabilities"):
+        wanted[CAPABILITY] = capabilities.xattr(declared)
+    if wanted or there:
+        # After the owner was set: chown(2) takes capabilities away.
+        system.set_attributes(new, wanted, entry["mode"])
 
 
 def _is_safe(system: System, directory: str) -> bool:
@@ -166,7 +194,9 @@ def saw(seen: Seen) -> str:
         return "absent"
     if seen.kind == "link":
         return f"link {seen.target}"
-    return f"{seen.kind} {seen.mode:04o} {seen.uid}:{seen.gid} {seen.sha256[:32]}".rstrip()
+    attributes = " ".join(filter(None, (seen.acl, seen.capabilities, seen.others)))
+    digest = f" +{sha256_hex(attributes.encode())[:16]}" if attributes else ""
+    return f"{seen.kind} {seen.mode:04o} {seen.uid}:{seen.gid} {seen.sha256[:32]}".rstrip() + digest
 
 
 def saw_at(system: System, path: str) -> str:

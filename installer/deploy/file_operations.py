@@ -12,7 +12,6 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import ClassVar
 
 from installer.core.digest import hash_pieces
@@ -26,47 +25,27 @@ from installer.deploy.file_backups import (
     remove_empty,
     require_tree,
     restore,
-    saw,
     set_aside,
+    set_wanted_attributes,
+)
+from installer.deploy.file_checks import (
+    CLEARED,
+    matches,
+    refuse_impossible,
+    require_allowed,
+    require_expected,
+    require_kept,
+    require_replaceable,
+    require_still,
 )
 from installer.deploy.operation import Handler, Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.host.directories import make_directory, parent, sync_directories
 from installer.host.file_systems import FileSystems
-from installer.host.host import A_KIND
-from installer.host.resolved import Resolver
+from installer.host.inodes.attributes import ACL
 from installer.host.system import Seen, System
 
 BATCH = 256
-CLEARED = "cleared"
-"""What the plan expects where an operation before this one removes what is there."""
-_SINCE = "was changed after the plan was made"
-MOST_NAMED = 50
-"""Paths that an error names; a tree of thousands can change at once."""
-_AGAIN = "check it; then run the same command again: it makes a new plan"
-
-
-def matches(seen: Seen, entry: Json) -> bool:
-    """Return whether what was seen is what the entry wants. An owner of -1 stands for any."""
-    if seen.kind != entry["kind"]:
-        return False
-    if seen.kind == "link":
-        return bool(seen.target == entry["target"])
-    if seen.kind == "absent":
-        return True
-    if seen.kind == "file" and seen.sha256 != entry["sha256"]:
-        return False
-    # The file system keeps neither modes nor owners: what is seen is made up from options of its mount.
-    if entry.get("loose"):
-        return True
-    # Without root rights owners are left as they are: a release that was installed so says -1.
-    owners = ((seen.uid, entry["uid"]), (seen.gid, entry["gid"]))
-    return seen.mode == entry["mode"] and all(want in (-1, have) for have, want in owners)
-
-
-def _unexpected(entry: Json, seen: Seen) -> bool:
-    """Return whether a path is not as the plan saw it. Journals of earlier versions do not tell."""
-    return "saw" in entry and saw(seen) != ("absent" if entry["saw"] == CLEARED else entry["saw"])
 
 
 def batches(entries: Iterable[Json], name: str, label: str = "") -> Iterator[Op]:
@@ -120,7 +99,7 @@ class ChangeFiles(Handler):
         """
         entries = [entry for entry in args["entries"] if entry.get("saw", CLEARED) != CLEARED]
         seen = [Seen(**row) for row in self._look(context.system, entries)]
-        _require_expected(zip(entries, seen, strict=True))
+        require_expected(zip(entries, seen, strict=True))
         with context.system.hold_directories():
             for entry in entries:
                 if "tree" in entry:
@@ -143,15 +122,16 @@ class ChangeFiles(Handler):
         names = Names(preimage)
         rows = list(zip(args["entries"], _before(preimage), strict=True))
         # All refusals come before the first change, so that they leave nothing to undo.
-        _require_expected(rows)
-        _require_allowed(context, [entry["path"] for entry, _ in rows])
+        require_expected(rows)
+        require_allowed(context, [entry["path"] for entry, _ in rows])
         work = [
             (index, entry, before) for index, (entry, before) in enumerate(rows) if not matches(before, entry)
         ]
+        require_replaceable(system, [(entry, before) for _, entry, before in work])
         for _, entry, before in work:
-            _refuse_impossible(entry, before)
+            refuse_impossible(entry, before)
             if entry["kind"] == "absent" and before.kind == "dir":
-                _require_still(system, entry["path"], before)
+                require_still(system, entry["path"], before)
                 require_tree(system, entry)
         make_directory(system, names.directory)
         touched: set[str] = {names.directory}
@@ -171,7 +151,7 @@ class ChangeFiles(Handler):
         for index, entry, before in work:
             if entry["kind"] in ("file", "link"):
                 # Writing may have taken minutes, in which an operator saved the file.
-                _require_still(system, entry["path"], before)
+                require_still(system, entry["path"], before)
                 system.rename(names.new(entry["path"], index), entry["path"])
             elif entry["kind"] == "dir":
                 touched.add(entry["path"])  # syncing the parent does not sync its mode
@@ -190,10 +170,10 @@ class ChangeFiles(Handler):
             elif entry["kind"] == "dir":
                 if system.observe(entry["path"], digest=False).kind != "dir":
                     system.mkdir(entry["path"], 0o700)  # closed until its owner is set
-                system.set_owner_mode(entry["path"], entry["mode"], entry["uid"], entry["gid"])
+                system.set_owner_mode(entry["path"], entry["mode"], entry["uid"], entry["gid"], keep_acl=True)
 
     def _write(self, system: System, names: Names, work: list[tuple[int, Json, Seen]]) -> Iterator[str]:
-        for index, entry, _ in work:
+        for index, entry, before in work:
             new = names.new(entry["path"], index)
             if entry["kind"] not in ("file", "link"):
                 continue
@@ -203,7 +183,8 @@ class ChangeFiles(Handler):
             digest = hashlib.sha256()
             chunks = hash_pieces(system.chunks(entry["source"]), digest)
             system.write_new(new, chunks, entry["mode"], entry["uid"], entry["gid"], sync=False)
-            _require_kept(system, new, entry)
+            set_wanted_attributes(system, new, entry, before)
+            require_kept(system, new, entry)
             # Checked again while it is copied: the staged file may have changed since it was verified.
             if digest.hexdigest() != entry["sha256"]:
                 raise StepError(
@@ -273,6 +254,10 @@ class ChangeFiles(Handler):
         if entry["kind"] == "dir" and now.kind == "dir":
             if before.kind == "dir":
                 system.set_owner_mode(path, before.mode, before.uid, before.gid)
+                if before.acl:
+                    # Exactly as it was: setting the mode may have widened its mask.
+                    attributes = {**system.attributes(path), ACL: bytes.fromhex(before.acl)}
+                    system.set_attributes(path, attributes)
             else:
                 remove_empty(system, path)
             return None
@@ -319,65 +304,3 @@ class ChangeFiles(Handler):
 
 def _before(preimage: Json) -> list[Seen]:
     return [Seen(**row) for row in preimage["before"]]
-
-
-def _refuse_impossible(entry: Json, before: Seen) -> None:
-    wrong = before.kind == "other" or (before.kind == "dir") != (entry["kind"] == "dir")
-    if before.kind == "absent" or entry["kind"] == "absent" or not wrong:
-        return
-    raise StepError(
-        f"is {A_KIND[before.kind]} where the release has {A_KIND[entry['kind']]}",
-        where=entry["path"],
-        hint="it was created after the plan was made: check it and try again",
-    )
-
-
-def _require_expected(rows: Iterable[tuple[Json, Seen]]) -> None:
-    """Require that paths are as the plan saw them.
-
-    Raises:
-        StepError: Some are not; all are named.
-    """
-    changed = [
-        Problem(entry["path"], f"the plan saw: {entry['saw']}; now: {saw(seen)}", _AGAIN)
-        for entry, seen in rows
-        if _unexpected(entry, seen)
-    ]
-    if changed:
-        raise StepError(_SINCE, where=changed[0].where, hint=_AGAIN, problems=changed[:MOST_NAMED])
-
-
-def _require_still(system: System, path: str, before: Seen) -> None:
-    """Require that a path is what it was when it was backed up.
-
-    Raises:
-        StepError: Somebody changed it meanwhile.
-    """
-    if system.observe(path) != before:
-        raise StepError("was changed while the release was applied", where=path, hint=_AGAIN)
-
-
-def _require_kept(system: System, new: str, entry: Json) -> None:
-    """Require that the file system has kept mode and owner of a new file, which is not in place yet.
-
-    Raises:
-        StepError: It has not; later it would seem that somebody changed them, and nothing could be undone.
-    """
-    if not matches(replace(system.observe(new, digest=False), sha256=entry["sha256"]), entry):
-        hint = "choose a destination on another file system, or mount it with the modes that the release has"
-        raise StepError("its file system does not keep modes or owners", where=entry["path"], hint=hint)
-
-
-def _require_allowed(context: Context, paths: Iterable[str]) -> None:
-    """Require that no path leads to a place that no release may have, whatever the plan found.
-
-    Raises:
-        StepError: One does: a link or a mount was made after the plan.
-    """
-    resolver, layout = Resolver(context.system), context.layout
-    for path in paths:
-        # The link to the running release and the like: no manifest can name a place there.
-        if path.startswith(f"{layout.state}/"):
-            continue
-        if why := resolver.forbidden(path, layout.product):
-            raise StepError(why, where=path, hint="remove the link or the mount that leads there")

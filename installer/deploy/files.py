@@ -53,7 +53,7 @@ class Files(Method):
                 for name in _names(system, directory):
                     if name.startswith(".waybill-"):
                         path = f"{directory}/{name}"
-                        hint = f"rm {shlex.quote(full_path(context, path))}"
+                        hint = f"run `rm {shlex.quote(full_path(context, path))}`"
                         yield Residue("left", "file", path, "was left by a transaction", hint)
 
 
@@ -76,14 +76,15 @@ def _residue(context: Context, item: InventoryItem, kept: Container[str]) -> Res
     if seen.kind == "dir":
         names = system.names(name)
         if not names:
-            hint = f"if it is a mount point, unmount it; then: rmdir {shlex.quote(full_path(context, name))}"
+            hint = f"unmount it if it is mounted; then run `rmdir {shlex.quote(full_path(context, name))}`"
             return Residue("left", kind, name, "is empty, but could not be removed", hint)
         return Residue("stays", kind, name, contents(name, names, kept))
     if item.why:
         return Residue("stays", kind, name, item.why)
     # By content, not by name: a file of somebody else may have the name by now.
     if seen.kind == kind and item.mark == (seen.sha256 or seen.target):
-        return Residue("left", kind, name, "is still there", f"rm {shlex.quote(full_path(context, name))}")
+        hint = f"run `rm {shlex.quote(full_path(context, name))}`"
+        return Residue("left", kind, name, "is still there", hint)
     return Residue("stays", kind, name, "was replaced by somebody else")
 
 

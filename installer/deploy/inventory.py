@@ -48,7 +48,7 @@ class Residue:
         how: `gone`; `stays` on purpose; or `left`, although it should be gone.
         kind: As the item has it, or `container`, `network`, `volume`, `state`.
         name: As the item has it.
-        what: Why it stays, or what is wrong with it.
+        what: Why it stays, what is wrong with it, or what is not known although it is gone.
         hint: What to do about it.
         id: Of an image.
     """

@@ -18,6 +18,9 @@ from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.state.release import Release
 
+SPARED = "spared"
+"""The option of a step with units that names those which are left alone if they run; set by the plan only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -26,7 +29,7 @@ class Target:
     Attributes:
         release: The release.
         options: `Deployment.options`; empty for `files`, which every release has. For `images`, `engine` says
-            whether they belong in the container engine.
+            whether they belong in the container engine; `SPARED` may be added to a step with units.
     """
 
     release: Release
@@ -83,6 +86,15 @@ class Method(ABC):
         """
 
     # Everything below has a default: a method overrides what it has an answer to.
+    def rendered(
+        self, context: Context, target: Target, template: str, data: bytes
+    ) -> tuple[bytes, list[Problem]]:
+        """Return what a rendered template of the step becomes on the host, and what is wrong with it.
+
+        Default: as it was rendered.
+        """
+        return data, []
+
     def discover(self, context: Context) -> list[InventoryItem]:
         """Return what of the method's kind is on this host without Waybill. Default: nothing."""
         return []

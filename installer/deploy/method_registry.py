@@ -14,9 +14,10 @@ from installer.deploy.method import Method
 from installer.deploy.operation import Handler, Op
 
 _MODULES = {IMAGES.name: "installer.images.method"}
-"""Where a method is that is not in `installer/deploy/NAME.py`."""
+"""Where a method is that is not in `installer/deploy/NAME.py`, or in the package `installer/deploy/NAME`."""
 _OPERATIONS = {
     "image": "installer.images.method",
+    "on_change": "installer.deploy.configuration.operations",
     "release": "installer.deploy.place_release",
     "removal": "installer.deploy.inventory",
 }

@@ -15,9 +15,10 @@ from installer.core.errors import Cause, WaybillError
 from installer.host.context import Context
 from installer.shared.process import Completed
 from installer.shared.run_record import OUTPUT_LINES
+from installer.shared.secrecy.known import Secrets
 
 Json = dict[str, Any]
-_LINE = 2000
+LINE = 2000
 """Characters of a line of output."""
 Phase = Literal["stage", "switch", "activate"]
 PHASES: tuple[Phase, ...] = ("stage", "switch", "activate")
@@ -60,18 +61,24 @@ class StepError(WaybillError):
 
     code = "step"
 
-    def of(self, ended: Completed) -> Self:
+    def of(self, ended: Completed, secrets: Secrets) -> Self:
         """Take over the last lines of a child that failed, and whether its time was up; return the error."""
-        self.output = output_lines(ended)[-OUTPUT_LINES:]
+        self.output = output_lines(ended, secrets, OUTPUT_LINES)
         if ended.timed_out:
             self.cause = "timeout"
         return self
 
 
-def output_lines(ended: Completed) -> tuple[str, ...]:
-    """Return what a child wrote, its errors last; long lines are cut."""
+def output_lines(ended: Completed, secrets: Secrets, count: int) -> tuple[str, ...]:
+    """Return the end of what a child wrote, its errors last, without secrets; long lines are cut.
+
+    Args:
+        ended: The child.
+        secrets: What it may have printed of what it was given.
+        count: Lines at most.
+    """
     text = b"\n".join(each.strip(b"\n") for each in (ended.stdout, ended.stderr) if each.strip())
-    return tuple(line[:_LINE] for line in text.decode("utf-8", "replace").splitlines())
+    return tuple(secrets.last_lines(text.decode("utf-8", "replace"), count, LINE))
 
 
 class ThirdStateError(WaybillError):

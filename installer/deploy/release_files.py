@@ -53,7 +53,9 @@ def put_back(context: Context, directory: str, path: str, version: str = "") -> 
 
 
 @contextmanager
-def checked_directory(context: Context, directory: str, files: Json | None, kind: Kind) -> Iterator[str]:
+def checked_directory(
+    context: Context, directory: str, files: Json | None, kind: Kind, *, alone: bool = False
+) -> Iterator[str]:
     """Yield a directory that is like that of a release, whose files of a kind are checked and cannot change.
 
     Args:
@@ -61,13 +63,14 @@ def checked_directory(context: Context, directory: str, files: Json | None, kind
         directory: Of the release.
         files: What `listed` returned; None in an operation of an older version, which did not record it.
         kind: Of the files.
+        alone: Whether only these files are in it; else everything of the release is, as links.
 
     Raises:
         ChangedFileError: A file is not what was verified. Nothing was run.
     """
     files = _recorded(context, directory, kind) if files is None else files
     try:
-        with private_copy(context.system, directory, files, context.layout.base) as place:
+        with private_copy(context.system, directory, files, context.layout.base, alone=alone) as place:
             yield place
     except DifferentError as error:
         raise _refusal(context, directory, str(error)) from None

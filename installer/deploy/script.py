@@ -49,17 +49,17 @@ def _run(context: Context, step: Json, which: str, **more: str) -> None:
         # In the release's directory, so that scripts find their files by relative paths.
         ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(directory))
     # A script with `set -x` prints what it was given.
-    said = tuple(context.secrets.hide_all(output_lines(ended)[-_LOGGED:]))
+    said = output_lines(ended, context.secrets, _LOGGED)
     context.progress.output(step[which].removeprefix(directory + "/"), said)
     if ended.ok:
         return
-    lines = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace").splitlines()
-    lines = context.secrets.hide_all(lines[-6:])
+    text = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace")
     raise StepError(
-        context.secrets.hide_all([ended.reason()])[0],
+        ended.reason(context.secrets),
         where=step[which],
-        problems=[Problem(which, line[:300]) for line in lines[-6:-1]],
-    ).of(ended)
+        # The last one is the reason.
+        problems=[Problem(which, line) for line in context.secrets.last_lines(text, 6, 300)[:-1]],
+    ).of(ended, context.secrets)
 
 
 class Before(Handler):
@@ -263,8 +263,12 @@ class Script(Method):
         return [InventoryItem("script", target.release.then(target.options["undo"]), why=why)]
 
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
-        """Name the scripts that ran."""
-        yield from (Residue("stays", "script", item.name, item.why) for item in items)
+        """Name the scripts that ran: they went with the release, and what they did is theirs alone."""
+        for item in items:
+            if context.system.observe(item.name, digest=False).kind == "absent":
+                yield Residue("gone", "script", item.name, item.why)
+            else:
+                yield Residue("left", "script", item.name, "is still there", "run `install recover`")
 
 
 def _again(step: Json) -> str:

@@ -14,74 +14,24 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from installer.core.limits import CHUNK
 from installer.host import kernel
 from installer.host.http_probe import Answer
+from installer.host.inodes import attributes as inode
+from installer.host.inodes.seen import A_KIND, Seen, Space
 from installer.host.safe_path import HeldDirs, ParentDir, naming, open_parent
 from installer.shared import process
 from installer.shared.terminal import interrupts
+
+__all__ = ["A_KIND", "LIST", "READ", "Host", "Seen", "Space", "opened"]
 
 # O_NOFOLLOW: a link that a service account plants must not make root read another file. O_NONBLOCK: opening
 # a FIFO must not wait for a writer.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is at a path; only the fields of its kind are set.
-
-    Attributes:
-        kind: `absent`, `file`, `link`, `dir`, or `other` (device, socket, pipe).
-        sha256: Of the bytes of a file, in hex; empty if it was not requested.
-        size: Of a file.
-        mode: Permission bits of a file or directory.
-        uid: Owner of a file or directory.
-        gid: Group of a file or directory.
-        target: Of a link.
-    """
-
-    kind: Literal["absent", "file", "link", "dir", "other"]
-    sha256: str = ""
-    size: int = 0
-    mode: int = 0
-    uid: int = 0
-    gid: int = 0
-    target: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-A_KIND = {"file": "a file", "link": "a link", "dir": "a directory", "other": "a device, socket or pipe"}
-"""What may be at a path, in words, for messages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Free space of a file system.
-
-    Attributes:
-        device: Number that distinguishes file systems.
-        bytes: Bytes free for this user.
-        inodes: Inodes free for this user; -1 if the file system does not count them.
-        block: Size of one block.
-        readonly: Mounted read-only.
-        noexec: Mounted so that no program on it can be run.
-    """
-
-    device: int
-    bytes: int
-    inodes: int
-    block: int
-    readonly: bool
-    noexec: bool
 
 
 class Host:
@@ -96,6 +46,7 @@ class Host:
         self.live = self.root == "/"
         self.privileged = os.geteuid() == 0
         self._held: HeldDirs | None = None
+        self.aside: dict[str, str] = {}  # first names of host paths that lie below another directory
 
     @contextmanager
     def hold_directories(self) -> Iterator[None]:
@@ -117,16 +68,21 @@ class Host:
     def open_parent(self, path: str, *, follow: bool = False) -> AbstractContextManager[ParentDir]:
         """Open the directory that holds `path`; see `safe_path.open_parent`."""
         head, _, name = path.rpartition("/")
+        root = self._root_of(path)
         # Special names would lead out of the held directory.
-        if self._held is None or follow or not path.startswith("/") or name in ("", ".", ".."):
-            return open_parent(self.root, path, follow=follow)
+        if self._held is None or follow or path[:1] != "/" or name in ("", ".", "..") or root != self.root:
+            return open_parent(root, path, follow=follow)
         return self._held.open(head or "/", name)
 
     def open_directory(self, directory: str) -> AbstractContextManager[ParentDir]:
         """Open a directory itself, following links; the name in the result is `.`."""
-        if self._held is None:
-            return open_parent(self.root, directory, follow=True)
+        root = self._root_of(directory)
+        if self._held is None or root != self.root:
+            return open_parent(root, directory, follow=True)
         return self._held.open(directory)
+
+    def _root_of(self, path: str) -> str:
+        return self.aside.get(path.lstrip("/").partition("/")[0], self.root) if self.aside else self.root
 
     def real(self, path: str, *, follow: bool = True) -> str:
         """Return the path by which other programs reach a host path.
@@ -135,42 +91,48 @@ class Host:
             OSError: A directory of the path does not exist.
         """
         with self.open_parent(path, follow=follow) as at:
-            return str(Path(self.root, *at.parts))
+            return str(Path(self._root_of(path), *at.parts))
 
-    def observe(self, path: str, *, digest: bool = True) -> Seen:
+    def observe(self, path: str, *, digest: bool = True, attributes: bool | None = None) -> Seen:
         """Return what is at `path`, without following a link in its last component.
 
         Args:
             path: A host path.
             digest: Whether to read a file and hash it.
+            attributes: Whether to read its attributes; None: if it is hashed.
 
         Raises:
             OSError: It cannot be examined; if a parent is missing, the result is `absent`.
         """
         try:
             with naming(path), self.open_parent(path) as at:
-                return self._observe(at, digest)
+                return self._observe(at, digest, digest if attributes is None else attributes)
         except (FileNotFoundError, NotADirectoryError):
             # What is below a file does not exist either.
             return Seen("absent")
 
-    def _observe(self, at: ParentDir, digest: bool) -> Seen:
+    def _observe(self, at: ParentDir, digest: bool, attributes: bool) -> Seen:
         # Not followed: what a link points to is another path with an owner of its own.
         status = os.stat(at.name, dir_fd=at.fd, follow_symlinks=False)
         mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
         if stat.S_ISLNK(status.st_mode):
             return Seen("link", target=os.readlink(at.name, dir_fd=at.fd))
-        if stat.S_ISDIR(status.st_mode):
-            return Seen("dir", "", 0, mode, *owner)
-        if not stat.S_ISREG(status.st_mode):
+        is_directory = stat.S_ISDIR(status.st_mode)
+        if not is_directory and not stat.S_ISREG(status.st_mode):
             return Seen("other", "", 0, mode, *owner)
-        digest_hex = ""
-        if digest:
-            running = hashlib.sha256()
-            for chunk in _chunks(os.open(at.name, READ, dir_fd=at.fd)):
-                running.update(chunk)
-            digest_hex = running.hexdigest()
-        return Seen("file", digest_hex, status.st_size, mode, *owner)
+        sha256, found = _inside(at, digest and not is_directory, attributes)
+        if is_directory:
+            return Seen("dir", "", 0, mode, *owner, "", *found)
+        return Seen("file", sha256, status.st_size, mode, *owner, "", *found)
+
+    def attributes(self, path: str) -> dict[str, bytes]:
+        """Return the attributes of a file or directory, by name; see `inodes.attributes`.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        with naming(path), self.open_parent(path) as at, opened(at, READ) as fd:
+            return inode.read(fd)
 
     def is_dir(self, path: str) -> bool:
         """Return whether `path` is a directory or a link to one.
@@ -292,6 +254,7 @@ class Host:
             bool(flags & os.ST_RDONLY),
             # 8 is ST_NOEXEC.
             bool(flags & 8),
+            bool(flags & os.ST_NOSUID),
         )
 
     def user_id(self, name: str) -> int | None:
@@ -345,16 +308,34 @@ class Host:
         with interrupts.waiting():
             time.sleep(seconds)
 
-    def http_get(self, url: str, timeout: float) -> Answer:
+    def http_get(self, url: str, timeout: float, *, ca: str = "", unix: str = "") -> Answer:
         """Send a GET request, without proxies and without following redirects.
 
-        Raises:
-            OSError: There was no answer in time.
-        """
-        from installer.host.http_probe import http_get
+        Args:
+            url: The URL.
+            timeout: Seconds until the answer has to be complete.
+            ca: The file of the certificates that may have signed the server's own; empty: those of the host.
+            unix: The socket of the server; empty: the address in the URL.
 
+        Raises:
+            OSError: There was no answer in time, or the server is not trusted.
+        """
+        from installer.host import http_probe
+
+        trusted = http_probe.trust(self.certificates(ca)) if ca else None
         with interrupts.waiting():
-            return http_get(url, timeout)
+            return http_probe.http_get(url, timeout, trusted, self.real(unix) if unix else "")
+
+    def certificates(self, path: str) -> str:
+        """Return a file with certificates in PEM form.
+
+        Raises:
+            OSError: It cannot be read, or is no such file.
+        """
+        from installer.host.http_probe import CA_LIMIT
+
+        with naming(path):
+            return self.read(path, CA_LIMIT, follow=True).decode("ascii", "replace")
 
     def tcp_connect(self, host: str, port: int, timeout: float) -> None:
         """Open a TCP connection and close it.
@@ -374,6 +355,25 @@ def opened(at: ParentDir, flags: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _inside(at: ParentDir, digest: bool, attributes: bool) -> tuple[str, inode.Attributes]:
+    """Return the digest and the attributes of a file or directory, as far as they are requested."""
+    found = inode.Attributes()
+    if not digest and not attributes:
+        return "", found
+    try:
+        with opened(at, READ) as fd:
+            found = inode.summary(fd) if attributes else found
+            running = hashlib.sha256()
+            while digest and (chunk := _read(fd, "")):
+                running.update(chunk)
+            return running.hexdigest() if digest else "", found
+    except PermissionError:
+        # An ordinary user may not open everything that can be looked at.
+        if digest:
+            raise
+        return "", found
 
 
 def _read(fd: int, path: str) -> bytes:

@@ -31,12 +31,19 @@ def mount_points(directory: str) -> list[str]:
     Without /proc: those on another file system than what holds them. A bind mount of the same file system is
     not among these.
     """
+    if (points := mount_table()) is None:
+        return sorted(_by_device(directory))
+    return [point for point in points if f"{point}/".startswith(f"{directory}/")]
+
+
+def mount_table() -> list[str] | None:
+    """Return all mount points of this machine, sorted; None without /proc."""
     try:
         rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except (FileNotFoundError, NotADirectoryError):
-        return sorted(_by_device(directory))
-    points = [os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), row.split()[4])) for row in rows]
-    return sorted({point for point in points if f"{point}/".startswith(f"{directory}/")})
+        return None
+    points = (os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), row.split()[4])) for row in rows)
+    return sorted(set(points))
 
 
 def _by_device(directory: str) -> set[str]:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 STATE = "/var/lib/waybill"
 CONFIG = "/etc/waybill"
 TRUST = f"{CONFIG}/trust"
+RECORD_FILE = "record.json"
+VALUES_FILE = "values.json"
+MEMBERS_FILE = "cluster.json"
+RECORD_FILES = (RECORD_FILE, VALUES_FILE, MEMBERS_FILE)
+"""What has a name in the directory of a record; rendered files have numbers."""
 
 
 class _Below:
@@ -60,9 +65,29 @@ class Layout:
     """Held while something is changed."""
 
     @property
+    def config(self) -> str:
+        """What the operator sets for this product."""
+        return f"{CONFIG}/{self.product}"
+
+    @property
     def site_values(self) -> str:
-        """The values of this site."""
-        return f"{CONFIG}/{self.product}/values.yaml"
+        """The values of this host."""
+        return f"{self.config}/values.yaml"
+
+    @property
+    def environments(self) -> str:
+        """Holds the values of each environment, `NAME.yaml`."""
+        return f"{self.config}/environments"
+
+    @property
+    def clusters(self) -> str:
+        """Holds the values of each cluster, `NAME.yaml`."""
+        return f"{self.config}/clusters"
+
+    @property
+    def secrets(self) -> str:
+        """Holds the secrets that the values of this host refer to, a file for each."""
+        return f"{self.config}/secrets"
 
     def stage(self, identity: str) -> str:
         """Return the staging directory of the bundle with this identity."""

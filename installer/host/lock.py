@@ -6,9 +6,9 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Protocol, Self
 
 from installer.core.errors import BusyError
 from installer.host.kernel import Holder, holders
@@ -21,6 +21,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 class LockError(OSError):
     """The file system cannot lock: not another process, but flock(2) itself failed."""
+
+
+class Sharing(Protocol):
+    """What runs programs, and has them keep some descriptors open."""
+
+    inherited: tuple[int, ...]
 
 
 class Lock:
@@ -69,6 +75,18 @@ class Lock:
             os.ftruncate(fds[0], 0)
             os.pwrite(fds[0], b"%d\n" % os.getpid(), 0)
         return cls(*fds)
+
+    @contextmanager
+    def shared(self, host: Sharing) -> Iterator[None]:
+        """Share the lock with every program that a host runs meanwhile.
+
+        It is held until the last of them has ended, also if this process is killed before.
+        """
+        before, host.inherited = host.inherited, self._fds
+        try:
+            yield
+        finally:
+            host.inherited = before
 
     def __enter__(self) -> Self:
         return self

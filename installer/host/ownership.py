@@ -27,16 +27,14 @@ class _Part:
     status: os.stat_result
     target: str = ""
 
-    def problem(self) -> Problem | None:
-        """Return who else can change what is reached through it; None for nobody."""
+    def fault(self) -> tuple[str, str] | None:
+        """Return who else can change what is behind it, and the command that ends that, in backticks."""
         found, mode, name = self.status, stat.S_IMODE(self.status.st_mode), shlex.quote(self.place)
         # Our own files count as safe: below --root, a user is the root of that host.
         if found.st_uid not in (0, os.geteuid()):
             if stat.S_ISLNK(found.st_mode):
-                what = f"is a symbolic link that belongs to user {found.st_uid}"
-                return Problem(self.place, what, f"rm {name}")
-            what = f"belongs to user {found.st_uid}, who can change it"
-            return Problem(self.place, what, f"chown root {name}")
+                return f"is a symbolic link that belongs to user {found.st_uid}", f"`rm {name}`"
+            return f"belongs to user {found.st_uid}, who can change it", f"`chown root {name}`"
         # The mode of a link means nothing.
         if stat.S_ISLNK(found.st_mode) or not mode & _OTHERS:
             return None
@@ -45,7 +43,7 @@ class _Part:
         if stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX and found.st_uid == 0:
             return None
         who = "everybody" if mode & stat.S_IWOTH else f"the group {found.st_gid}"
-        return Problem(self.place, f"can be written by {who} (mode {mode:04o})", f"chmod go-w {name}")
+        return f"can be written by {who} (mode {mode:04o})", f"`chmod go-w {name}`"
 
 
 def require_protected(host: Host, path: str) -> None:
@@ -61,23 +59,31 @@ def require_protected(host: Host, path: str) -> None:
     Raises:
         UntrustedError: Another user owns a part of the path, or can write to it.
     """
-    problems = unprotected(host, path)
-    if not problems:
+    faults = _faults(host, path)
+    if not faults:
         return
-    commands = " && ".join(dict.fromkeys(problem.hint for problem in problems))
-    first = problems[0]
+    commands = " && ".join(dict.fromkeys(command.strip("`") for _, _, command in faults))
+    first, *others = _problems(faults)
     raise UntrustedError(
         f"{first.what}: what this host trusts could have been changed",
         where=first.where,
         hint=f"run `{commands}`. Then check what could have been changed: compare the fingerprint that "
         "`install trust show` prints with the trust sheet, and read /etc/waybill/environment",
-        problems=problems[1:],
+        problems=others,
     )
 
 
 def unprotected(host: Host, path: str) -> list[Problem]:
     """Return who else could change a file, or what leads to it; empty for nobody."""
-    return [found for part in _parts(host, path) if (found := part.problem())]
+    return _problems(_faults(host, path))
+
+
+def _problems(faults: list[tuple[str, str, str]]) -> list[Problem]:
+    return [Problem(where, what, f"run {command}") for where, what, command in faults]
+
+
+def _faults(host: Host, path: str) -> list[tuple[str, str, str]]:
+    return [(part.place, *found) for part in _parts(host, path) if (found := part.fault())]
 
 
 def _parts(host: Host, path: str) -> list[_Part]:
@@ -125,9 +131,9 @@ def unsafe_part(host: Host, path: str) -> Problem | None:
         status = Path(host.real(part)).stat()
         if status.st_uid not in (0, os.geteuid()):
             what = f"{part} belongs to user {status.st_uid}, who could change the files in it"
-            return Problem(path, what, "choose a directory that belongs to root: mkdir -m 700 DIR")
+            return Problem(path, what, "choose a directory that belongs to root: `mkdir -m 700 DIR`")
         group_is_ours = status.st_gid == 0 and not status.st_mode & 0o002
         if status.st_mode & _OTHERS and not status.st_mode & stat.S_ISVTX and not group_is_ours:
             what = f"{part} is writable by other users (mode {stat.S_IMODE(status.st_mode):04o})"
-            return Problem(path, what, f"chmod go-w {part}, or choose another directory")
+            return Problem(path, what, f"run `chmod go-w {shlex.quote(part)}`, or choose another directory")
     return None

@@ -18,9 +18,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from installer.host import syscalls
 from installer.host.host import LIST, READ, Host, Seen, Space, opened
 from installer.host.http_probe import Answer
+from installer.host.inodes import attributes as inode
 from installer.host.kernel import Holder
 from installer.host.lock import Lock, lock_holders
 from installer.host.safe_path import ParentDir, naming, open_parent
+from installer.host.syscalls import SyncError
 from installer.shared import process
 from installer.shared.process import Completed
 from installer.shared.terminal import interrupts
@@ -32,14 +34,8 @@ T = TypeVar("T")
 
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = _WRITE | os.O_CREAT | os.O_EXCL
-_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS)
-"""What fsync(2) fails with where a file system does not support it."""
 _SYNC_EACH = 8
 """Up to so many files are synced one by one; more of them by one call for the whole file system."""
-
-
-class SyncError(OSError):
-    """A failed sync: what was written may not be on the disk, and a later sync will not report it again."""
 
 
 def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
@@ -53,17 +49,10 @@ def _effect(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[An
     return wrapper
 
 
-def _set_owner_mode(fd: int, mode: int, uid: int, gid: int) -> None:
-    # The owner first: chown(2) clears setuid and setgid bits of a mode set before.
-    if (uid, gid) != (-1, -1):
-        os.fchown(fd, uid, gid)
-    # By the descriptor, whatever the umask: between a check and chmod(2) by name, somebody could put a link
-    # in its place.
-    os.fchmod(fd, mode)
-
-
 class System(Host):
     """A host, and every effect that the installer has on it."""
+
+    inherited: tuple[int, ...] = ()  # by every program: see `Lock.shared`
 
     def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
         """Carry out one effect; tests override it."""
@@ -121,7 +110,7 @@ class System(Host):
             try:
                 for chunk in (data,) if isinstance(data, bytes) else data:
                     self._write(fd, chunk)
-                _set_owner_mode(fd, mode, uid, gid)
+                inode.set_owner_mode(fd, mode, uid, gid)
                 if sync:
                     self._fsync(fd)
             # Not BaseException: a killed process cannot clean up, and tests imitate that.
@@ -189,15 +178,7 @@ class System(Host):
 
     @_effect
     def _fsync(self, fd: int) -> None:
-        try:
-            os.fsync(fd)
-        except OSError as error:
-            # No write has failed: this file system cannot sync at all, and a reboot would not help.
-            if error.errno in _NO_SYNC:
-                raise OSError(error.errno, f"fsync is not supported here: {error.strerror}") from error
-            # Never tried again: the kernel reports a failed write once and marks the pages clean. A second
-            # fsync(2) would succeed although the data is lost.
-            raise SyncError(error.errno, error.strerror) from error
+        syscalls.fsync(fd)
 
     @_effect
     def sync_dir(self, path: str) -> None:
@@ -331,21 +312,41 @@ class System(Host):
                 held.forget()
 
     @_effect
-    def set_owner_mode(self, path: str, mode: int, uid: int = -1, gid: int = -1) -> None:
+    def set_owner_mode(
+        self, path: str, mode: int, uid: int = -1, gid: int = -1, *, keep_acl: bool = False
+    ) -> None:
         """Set the owner, then the mode, of a file or directory; never of what a link points to.
+
+        See `attributes.set_owner_mode` for `keep_acl`.
 
         Raises:
             OSError: It cannot be changed.
         """
         with self.open_parent(path) as at, opened(at, READ) as fd:
-            _set_owner_mode(fd, mode, uid, gid)
+            inode.set_owner_mode(fd, mode, uid, gid, keep_acl=keep_acl)
+
+    @_effect
+    def set_attributes(self, path: str, attributes: Mapping[str, bytes], mode: int | None = None) -> None:
+        """Set all attributes of a file or directory, then its mode: an ACL has a mode of its own.
+
+        Args:
+            path: A host path.
+            attributes: Their values, by name.
+            mode: Its permission bits; None: those of the ACL.
+
+        Raises:
+            OSError: One cannot be set.
+        """
+        with self.open_parent(path) as at, opened(at, READ) as fd:
+            inode.apply(fd, attributes)
+            if mode is not None:
+                inode.set_owner_mode(fd, mode, -1, -1, keep_acl=True)
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory of Waybill with its content; remove links in it, and never follow them.
 
         Raises:
-            OSError: Something in it cannot be removed; EBUSY, before any removal, if something is mounted
-                there.
+            OSError: Something cannot be removed; EBUSY, before any removal, if something is mounted there.
         """
         # A mount may hold the data of the operator: looked for before the first removal.
         if mounted := self.mounts(path):
@@ -371,25 +372,19 @@ class System(Host):
         argv: Sequence[str],
         *,
         timeout: float,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         stdin: bytes = b"",
         cwd: str | None = None,
+        memory: int = 0,
     ) -> Completed:
-        """Run a program on the host, with limits for its output and its time.
-
-        Args:
-            argv: The program and its arguments, paths as `real` gives them.
-            timeout: Seconds after which it and its children are killed.
-            env: Variables in addition to the built environment.
-            stdin: Its standard input.
-            cwd: Its working directory, as `real` gives it.
-        """
+        """Run a program on the host; the arguments are those of `process.run`, paths as `real` gives them."""
         try:
-            return process.run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+            return process.run(
+                argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, memory=memory, inherited=self.inherited
+            )
         finally:
-            # The program may have moved or mounted something.
             if self._held is not None:
-                self._held.forget()
+                self._held.forget()  # the program may have moved or mounted something
 
     def lock(self, path: str, wait: float = 0.0, *, private: str = "") -> Lock:
         """Take the lock `path`; see `Lock.take`."""

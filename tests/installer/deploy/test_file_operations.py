@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from installer.core.digest import sha256_hex
-from installer.deploy.file_operations import BATCH, batches, matches
+from installer.deploy.file_checks import matches
+from installer.deploy.file_operations import BATCH, batches
 from installer.deploy.operation import Op, StepError
 from installer.host import file_systems
 from installer.host.host import A_KIND, Seen
@@ -38,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("before", "want"), PAIRS)
-def test_done_undone_done_and_finished(root: Path, before: str, want: str) -> None:
+def test_a_change_can_be_done_undone_done_again_and_finished(root: Path, before: str, want: str) -> None:
     put(root, before)
     old, words, within = there(root), args(wanted(before, want)), on(root)
     preimage = CHANGE.observe(within, words)
@@ -130,7 +131,7 @@ def test_the_undo_of_the_link_does_not_name_the_release_that_failed() -> None:
     assert CHANGE.undo_label(files) == "undo: links"
 
 
-def test_its_places_are_the_directories_that_hold_the_entries() -> None:
+def test_the_places_of_an_operation_are_the_directories_that_hold_its_entries() -> None:
     assert CHANGE.places(args(entry("new"), entry("dir", "/srv/b"))) == {"/srv/a", "/srv"}
 
 
@@ -144,7 +145,7 @@ def test_a_replaced_file_that_the_operator_keeps_is_kept(root: Path) -> None:
 
 
 @pytest.mark.parametrize("before", ["absent", "new"])
-def test_of_what_was_not_replaced_no_copy_is_kept(root: Path, before: str) -> None:
+def test_no_copy_is_kept_of_what_was_not_replaced(root: Path, before: str) -> None:
     put(root, before)
     words, within = args(entry("new", keep="/kept/x")), on(root)
     preimage = CHANGE.observe(within, words)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.deploy.file_operations import matches
+from installer.deploy.file_checks import matches
 from installer.deploy.operation import Json
 from installer.host.context import Context
 from tests.rig.faulty import FaultySystem, Killed
@@ -43,7 +43,7 @@ def is_done(within: Context, words: Json) -> bool:
 @pytest.mark.parametrize(
     ("kind", "fault"), [(FaultySystem, "kill half"), (FaultySystem, "kill after"), (Split, "kill after")]
 )
-def test_killed_at_any_effect_of_it_everything_is_undone(
+def test_everything_is_undone_after_a_kill_at_any_effect_of_an_operation(
     tmp_path: Path, kind: type[FaultySystem], fault: str
 ) -> None:
     golden = kind(make(tmp_path / "golden"))
@@ -64,7 +64,7 @@ def test_killed_at_any_effect_of_it_everything_is_undone(
 
 
 @pytest.mark.parametrize("then", ["undo", "finish"])
-def test_killed_at_any_effect_of_undoing_or_finishing_it_is_done_again(tmp_path: Path, then: str) -> None:
+def test_undoing_and_finishing_are_done_again_after_a_kill_at_any_effect(tmp_path: Path, then: str) -> None:
     at, reached = 0, True
     while reached:
         at += 1

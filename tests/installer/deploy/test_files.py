@@ -179,7 +179,7 @@ def test_a_users_link_on_the_way_is_named_by_the_plan(linked: Context) -> None:
     plan = plan_for(linked, release(2))
     (problem,) = plan.problems
     assert (problem.where, problem.what) == (DATA, LINK)
-    assert problem.hint.endswith("chown -h root:root /data/chat")
+    assert problem.hint.endswith("`chown -h root:root /data/chat`")
     with pytest.raises(HostNotReadyError) as raised:
         plan.require_ready()
     assert raised.value.exit_code == 15

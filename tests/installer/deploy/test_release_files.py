@@ -133,7 +133,7 @@ def test_a_script_finds_its_neighbours_and_the_release_from_its_own_place(host: 
 def test_on_a_full_disk_the_checked_script_runs_where_it_is(
     host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_args: object) -> None:
+    def full(*_args: object, **_more: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     install_steps(host, scripted("1.0.0", 1))
@@ -168,12 +168,14 @@ class TestOlderJournal:
         scripts = {word: f"{directory}/deploy/{word}.sh" for word in ("apply", "undo")}
         return {"old": {**scripts, "directory": directory, "timeout": 60, "env": env}}
 
-    def test_it_runs(self, host: Context) -> None:
+    def test_the_script_of_an_older_journal_runs(self, host: Context) -> None:
         handler("script.remove").do(host, self.operation(host), {})
         assert log(host)[-1].startswith("undo 1.0.0")
 
     @pytest.mark.parametrize("file", ["deploy/undo.sh", "bundle.json", "SHA256SUMS"])
-    def test_it_does_not_run_where_something_was_changed(self, host: Context, file: str) -> None:
+    def test_the_script_of_an_older_journal_does_not_run_where_something_was_changed(
+        self, host: Context, file: str
+    ) -> None:
         args = self.operation(host)
         path = root(host) / args["old"]["directory"][1:] / file
         path.write_bytes(path.read_bytes().replace(b"1", b"2") + EVIL)

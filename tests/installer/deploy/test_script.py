@@ -19,7 +19,7 @@ from installer.planning.plan import Options
 from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_apply, plan_remove
 from tests.rig.faulty import FaultySystem
-from tests.rig.releases import Member, context, stage
+from tests.rig.releases import Member, context, remove, stage
 from tests.rig.scripts import SCRIPT, log, scripted
 from tests.rig.steps import install_steps
 
@@ -70,6 +70,17 @@ def test_remove_runs_the_undo_script(host: Context) -> None:
     with exclusive(host) as (state, _):
         execute_plan(host, plan_remove(host, state))
     assert log(host)[-1] == "undo 1.0.0 with 1.0.0"
+
+
+def test_a_removal_says_that_the_undo_script_ran_and_not_that_it_is_still_there(host: Context) -> None:
+    install_steps(host, scripted("1.0.0", 1))
+    found = remove(host).removal
+    assert found is not None
+    (row,) = [row for row in found.rows if row.kind == "script"]
+    assert (row.how, row.what) == ("gone", "the undo script ran; Waybill cannot check its result")
+    assert not Path(host.system.root, row.name.lstrip("/")).exists()
+    assert f"  note    {row.name}: the undo script ran; Waybill cannot check its result\n" in found.text()
+    assert "undo.sh" not in str(found.summary()["stays"])
 
 
 def test_a_release_without_the_script_runs_the_old_undo(host: Context) -> None:

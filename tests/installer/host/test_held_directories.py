@@ -116,7 +116,7 @@ def test_few_are_held_and_none_afterwards_with_several_threads(tmp_path: Path) -
     assert all(path.read_bytes() == path.name.encode() for path in found)
 
 
-def test_outside_of_it_every_walk_is_made_anew(tmp_path: Path) -> None:
+def test_every_walk_outside_of_a_held_directory_is_made_anew(tmp_path: Path) -> None:
     system = System(tmp_path)
     (tmp_path / "a").mkdir()
     with system.hold_directories():

@@ -76,7 +76,7 @@ def test_what_is_locked_can_be_opened_by_root_alone_whatever_its_mode_was(host: 
 
 
 @pytest.mark.parametrize("name", ["lock", "txn", ""])
-def test_who_holds_the_lock_is_named_and_not_who_held_it_last(host: Context, name: str) -> None:
+def test_the_process_that_holds_the_lock_is_named_and_not_the_one_before(host: Context, name: str) -> None:
     state_file(host, "lock").write_text("4194303\n")
     with held(state_file(host, name)) as pid, pytest.raises(BusyError) as raised:
         recovered(host)
@@ -174,3 +174,25 @@ def exclusive_soon(host: Context, pid: int) -> Iterator[None]:
     """Ends the holder once we wait."""
     with subprocess.Popen(["sh", "-c", f"sleep 0.3; kill {pid}"]), exclusive(host, 60):
         yield
+
+
+def test_a_shared_lock_is_held_until_the_programs_that_were_started_meanwhile_have_ended(
+    host: Context,
+) -> None:
+    path = f"{host.layout.base}/shared.lock"
+    with host.system.lock(path) as lock, lock.shared(host.system):
+        assert host.system.run(["sh", "-c", "sleep 2 </dev/null >/dev/null 2>&1 &"], timeout=5).ok
+    assert host.system.inherited == ()
+    with pytest.raises(BusyError):
+        host.system.lock(path)
+    host.system.lock(path, 20).release()
+
+
+def test_who_holds_a_lock_is_seen_without_taking_it(host: Context) -> None:
+    path = f"{host.layout.base}/lock"
+    with held(state_file(host, "lock")) as pid:
+        assert [each.pid for each in host.system.lock_holders(["/absent/lock", path, path])] == [pid]
+        before = len(os.listdir("/proc/self/fd"))
+        host.system.lock_holders([path] * 50)
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert host.system.lock_holders([path]) == []

@@ -38,7 +38,7 @@ def descriptors() -> list[str]:
     return os.listdir("/proc/self/fd")
 
 
-def test_it_names_this_process_and_nothing_of_a_longer_number_before(path: Path) -> None:
+def test_the_lock_file_names_this_process_and_nothing_of_a_longer_number_before(path: Path) -> None:
     path.write_text("4194303000\n")
     with take(path) as held:
         assert isinstance(held, Lock)
@@ -66,7 +66,7 @@ def test_a_mode_that_cannot_be_changed_does_not_keep_it_from_being_taken(
         pass
 
 
-def test_released_twice_it_closes_nothing_of_others(path: Path) -> None:
+def test_a_lock_that_is_released_twice_closes_nothing_of_others(path: Path) -> None:
     held = take(path)
     held.release()
     with path.open("rb") as file:  # gets one of the numbers that were free again
@@ -93,7 +93,7 @@ def test_a_directory_that_is_missing_is_told_and_leaves_no_descriptor_open(path:
 @pytest.mark.parametrize(
     ("content", "named"), [(b"123\n", "process 123"), (b"", "process unknown"), (b"\xff\n", "process \ufffd")]
 )
-def test_where_the_kernel_names_nobody_the_file_does(
+def test_the_file_names_the_holder_where_the_kernel_names_nobody(
     path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, named: str
 ) -> None:
     monkeypatch.setattr(module, "holders", lambda _fd: [])

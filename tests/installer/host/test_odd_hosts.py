@@ -147,7 +147,7 @@ def image(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.needs("root")
-def test_the_same_on_a_real_read_only_file_system(image: Path) -> None:
+def test_a_host_with_a_real_read_only_file_system_is_driven_too(image: Path) -> None:
     host = context(System(image))
     assert install(host, ONE).changed
     assert install(host, TWO).changed

@@ -10,7 +10,7 @@ import pytest
 
 from installer.core.errors import UntrustedError
 from installer.host import ownership
-from installer.host.ownership import require_protected, unsafe_part
+from installer.host.ownership import require_protected, unprotected, unsafe_part
 from installer.host.system import System
 
 FILE = "/etc/waybill/trust/root.json"
@@ -33,8 +33,15 @@ def refused(root: Path, path: str = FILE) -> UntrustedError:
     return caught.value
 
 
-def test_as_waybill_makes_it(tree: Path) -> None:
+def test_a_directory_as_waybill_makes_it_is_accepted(tree: Path) -> None:
     require_protected(System(tree), FILE)
+
+
+def test_who_else_could_change_a_file_is_named_with_the_command_that_stops_it(tree: Path) -> None:
+    assert unprotected(System(tree), FILE) == []
+    (tree / FILE[1:]).chmod(0o666)
+    (problem,) = unprotected(System(tree), FILE)
+    assert (problem.where, "run `chmod" in problem.hint) == (FILE, True)
 
 
 def test_what_is_absent_is_no_fault(tree: Path) -> None:
@@ -44,7 +51,7 @@ def test_what_is_absent_is_no_fault(tree: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o020, 0o002, 0o022, 0o007, 0o777])
 @pytest.mark.parametrize("part", [FILE, "/etc/waybill/trust", "/etc/waybill", "/etc"])
-def test_each_part_that_others_can_write(tree: Path, part: str, mode: int) -> None:
+def test_each_part_of_a_path_that_others_can_write_is_named(tree: Path, part: str, mode: int) -> None:
     place = tree / part[1:]
     place.chmod(place.stat().st_mode & 0o7755 | mode)
     error = refused(tree)
@@ -63,7 +70,7 @@ def test_a_directory_of_others_counts_where_the_file_is_absent(tree: Path) -> No
 
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("part", [FILE, "/etc/waybill/trust", "/etc/waybill", "/etc"])
-def test_each_part_that_belongs_to_another(tree: Path, part: str) -> None:
+def test_each_part_of_a_path_that_belongs_to_another_user_is_named(tree: Path, part: str) -> None:
     place = tree / part[1:]
     os.chown(place, NOBODY, NOBODY)
     error = refused(tree)
@@ -71,7 +78,7 @@ def test_each_part_that_belongs_to_another(tree: Path, part: str) -> None:
     assert f"chown root {place}" in error.hint
 
 
-def test_all_of_them_at_once_and_one_line_that_mends_them(tree: Path) -> None:
+def test_all_unsafe_parts_are_named_at_once_with_one_line_that_mends_them(tree: Path) -> None:
     for part in (FILE, "/etc/waybill"):
         (tree / part[1:]).chmod(0o777)
     error = refused(tree)
@@ -124,7 +131,7 @@ def test_a_sticky_directory_of_root_lets_nobody_replace_a_file(tree: Path) -> No
     assert refused(tree).where == str(tree / "etc")
 
 
-def test_the_machine_itself_from_its_root(tmp_path: Path) -> None:
+def test_the_machine_itself_is_examined_from_its_root(tmp_path: Path) -> None:
     # The directory above is what pytest made for this user alone.
     (tmp_path / "file").write_text("")
     require_protected(System("/"), str(tmp_path / "file"))
@@ -151,7 +158,7 @@ def test_a_sticky_bit_protects_no_file_and_nothing_in_a_directory_of_a_user(
     (tree / "etc").chmod(0o1777)
     status = os.stat_result((0o041777, 1, 1, 1, NOBODY, NOBODY, 0, 0, 0, 0))
     monkeypatch.setattr(ownership.os, "geteuid", lambda: NOBODY)
-    assert ownership._Part("/etc", status).problem() is not None
+    assert ownership._Part("/etc", status).fault() is not None
 
 
 class TestAWorkDirectory:
@@ -172,7 +179,9 @@ class TestAWorkDirectory:
         ],
     )  # fmt: skip
     @pytest.mark.needs("root")
-    def test_each_part(self, place: Path, part: str, mode: int, owner: tuple[int, int], safe: bool) -> None:
+    def test_each_part_of_the_path_of_a_work_directory_is_checked(
+        self, place: Path, part: str, mode: int, owner: tuple[int, int], safe: bool
+    ) -> None:
         os.chown(place / part[1:], *owner)
         (place / part[1:]).chmod(mode)
         problem = unsafe_part(System(place), "/data/in")

@@ -15,6 +15,7 @@ import pytest
 from installer.core.errors import BusyError
 from installer.host import syscalls
 from installer.host.system import System
+from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts
 from tests.rig.faulty import Mounted
 from tests.rig.hang import ends
@@ -166,7 +167,7 @@ def test_a_child_that_hangs_is_killed_with_its_children(system: System) -> None:
         ended = system.run(["sh", "-c", "sleep 600 & sleep 600"], timeout=0.3)
     assert ended.timed_out
     assert not ended.ok
-    assert "timed out" in ended.reason()
+    assert "timed out" in ended.reason(Secrets())
 
 
 def test_a_child_that_closes_its_output_is_still_bounded_in_time(system: System) -> None:
@@ -201,7 +202,7 @@ def test_a_signal_while_a_child_starts_ends_the_child_too(
 def test_a_program_that_is_not_there_gives_a_reason(system: System) -> None:
     ended = system.run(["/no/such/program"], timeout=1)
     assert (ended.status, ended.ok) == (127, False)
-    assert "No such file" in ended.reason()
+    assert "No such file" in ended.reason(Secrets())
 
 
 def test_what_a_child_reads_is_what_was_given(system: System) -> None:

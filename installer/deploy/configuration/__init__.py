@@ -1,0 +1,1 @@
+"""Configuration files: the commands that check them before a change, and what happens after one."""

@@ -1,0 +1,147 @@
+"""`systemctl`: one call, and what it says about units. For everything that acts on units of systemd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from installer.core.errors import Problem
+from installer.deploy.operation import StepError
+from installer.host.context import Context
+from installer.host.system import Completed, System
+from installer.shared.secrecy.known import EARLIER
+
+TIMEOUT = 120.0
+LOG_LINES = 20
+MOST_WAITS = 5
+"""How many times TIMEOUT is waited for at most where one call names several units."""
+MOST_SHOWN = 3
+"""Units whose last lines are shown where several failed."""
+RUNNING = ("active", "activating", "reloading")
+"""States of a unit that runs, or is about to."""
+RESULT = ("ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus", "NRestarts")
+
+
+def systemctl(context: Context, *words: str, timeout: float = 0) -> Completed:
+    """Call `systemctl` with some words, with limits for its output and its time; by default for all units."""
+    # Units that wait for each other have their time one after the other.
+    timeout = timeout or TIMEOUT * min(max(len(words) - 1, 1), MOST_WAITS)
+    return context.system.run(["systemctl", "--no-ask-password", *words], timeout=timeout)
+
+
+def require(context: Context, word: str, *units: str) -> None:
+    """Call `systemctl`.
+
+    Args:
+        context: The host.
+        word: The command.
+        units: The units.
+
+    Raises:
+        StepError: It failed; `problems` has how each unit ended that failed, and its last lines.
+    """
+    ended = systemctl(context, word, *units)
+    if ended.ok:
+        return
+    failed = units if len(units) < 2 else _failed(context, units) or units
+    raise StepError(
+        f"systemctl {' '.join([word, *failed])}: {ended.reason(context.secrets)}",
+        hint=f"see `journalctl -u {failed[0]}`" if failed else "",
+        problems=last_words(context, failed[:MOST_SHOWN]),
+    ).of(ended, context.secrets)
+
+
+def _failed(context: Context, units: Sequence[str]) -> tuple[str, ...]:
+    try:
+        found = show_all(context, units, "ActiveState")
+    except StepError:
+        return ()
+    return tuple(unit for unit in units if found[unit]["ActiveState"] == "failed")
+
+
+def last_words(context: Context, units: Iterable[str]) -> list[Problem]:
+    """Return how units that failed ended, each with the last lines that it logged."""
+    problems = []
+    for unit in units:
+        try:
+            state = show(context, unit, *RESULT)
+            fault = result_text(state) or _restarts_text(state)
+        except StepError:
+            fault = ""
+        problems += [Problem(unit, fault)] if fault else []
+        problems += [Problem(unit, line) for line in _last_lines(context, unit)]
+    return problems
+
+
+def result_text(state: Mapping[str, str]) -> str:
+    """Return how a unit failed, in words; empty where it did not.
+
+    Args:
+        state: The properties RESULT.
+    """
+    status = state["ExecMainStatus"]
+    # CLD_EXITED is 1; the others are signals.
+    is_signal = state["ExecMainCode"] not in ("1", "exited")
+    how = f"killed by signal {status}" if is_signal else f"exit status {status}"
+    how = how if status not in ("", "0") else state["Result"]
+    if state["SubState"] == "auto-restart":
+        count = state["NRestarts"]
+        many = count.isdigit() and count != "0"
+        times = f", {count} restart{'' if count == '1' else 's'} so far" if many else ""
+        return f"has ended and will be restarted: {how}{times}"
+    return f"is failed: {how}" if state["ActiveState"] == "failed" else ""
+
+
+def _restarts_text(state: Mapping[str, str]) -> str:
+    count = state["NRestarts"]
+    if not count.isdigit() or count == "0":
+        return ""
+    return f"was restarted {'once' if count == '1' else f'{count} times'}"
+
+
+def _last_lines(context: Context, unit: str) -> list[str]:
+    argv = ["journalctl", "--no-pager", "-q", "-o", "cat", "-n", str(LOG_LINES + EARLIER), "-u", unit]
+    ended = context.system.run(argv, timeout=10.0)
+    text = ended.stdout.decode("utf-8", "replace") if ended.ok else ""
+    return context.secrets.last_lines(text, LOG_LINES, 300)
+
+
+def show(context: Context, unit: str, *properties: str, timeout: float = 0) -> dict[str, str]:
+    """Return properties of a unit.
+
+    Raises:
+        StepError: systemd does not answer.
+    """
+    return show_all(context, [unit], *properties, timeout=timeout)[unit]
+
+
+def show_all(
+    context: Context, units: Sequence[str], *properties: str, timeout: float = 0
+) -> dict[str, dict[str, str]]:
+    """Return properties of units, by their names, from one call.
+
+    Raises:
+        StepError: systemd does not answer.
+    """
+    if not units:
+        return {}
+    ended = systemctl(context, "show", "-p", ",".join(properties), *units, timeout=timeout)
+    blocks = ended.stdout.decode("utf-8", "replace").strip("\n").split("\n\n")
+    if not ended.ok or len(blocks) != len(units):
+        why = ended.reason(context.secrets) if not ended.ok else "its answer is not complete"
+        raise StepError(f"cannot read the state of {', '.join(units)}: {why}").of(ended, context.secrets)
+    found = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
+    return {
+        unit: {key: row.get(key, "") for key in properties} for unit, row in zip(units, found, strict=True)
+    }
+
+
+def is_masked(system: System, path: str) -> bool:
+    """Return whether an administrator has masked the unit whose file belongs at a path."""
+    seen = system.observe(path, digest=False)
+    return seen.kind == "link" and seen.target == "/dev/null"
+
+
+def runs(context: Context) -> bool:
+    """Return whether systemd runs this host."""
+    # The directory exists only while systemd is PID 1; having `systemctl` is not enough.
+    return context.system.which("systemctl") is not None and context.system.is_dir("/run/systemd/system")
