@@ -1,8 +1,8 @@
 """The secrets that are known, and how they are hidden: by their value, wherever it occurs.
 
-A value is known as a secret because its key says so (`names`), because the schema of the values marks it
-`writeOnly`, or because configuration has it in a notation of a secret (`notations`). It is replaced by `***`
-as it is and in the spellings that templates make of it: JSON, XML, URL, shell, Base64.
+A value is known as a secret because its key or the schema of the values says so (`declared`), or because
+configuration has it in a notation of a secret (`notations`). It is replaced by `***` as it is and in the
+spellings that templates and messages make of it: JSON, XML, URL, shell, Base64.
 
 A password may be a common word or a single digit, which must not blank every other one:
 
@@ -21,14 +21,15 @@ from typing import Any
 
 from installer.core.errors import Problem, WaybillError
 from installer.shared.secrecy import MASK
+from installer.shared.secrecy.index import ANYWHERE, SHORTEST, Index, Span, without
 
-SHORTEST = 4
-ANYWHERE = 8
-MOST = 4096
-"""Values that are hidden; what a site has is far below."""
-LONGEST = 64 * 1024
-"""Characters of one value."""
-_DEPTH = 64
+MOST = 100_000
+"""Values that are looked for. Of a host that has more nothing is shown: what it has is far below."""
+MESSAGE = 4000
+"""Characters of one message that are shown; programs and libraries quote what they were given."""
+EARLIER = 400
+"""Lines before the end of an output that are looked at, too: more than any private key has."""
+_LINE_ENDS = re.compile(r"(?:\r)?\n|\\r\\n|\\n")
 Source = Callable[[], Iterable[str]]
 
 
@@ -38,53 +39,113 @@ class Secrets:
 
     Attributes:
         public: What is no secret although a value equals it, such as the name of the product.
+        withheld: Why nothing at all is shown; empty where all secrets are known.
     """
 
     public: frozenset[str] = frozenset()
+    withheld: str = ""
     _values: set[str] = field(default_factory=set)
     _sources: list[Source] = field(default_factory=list)
-    _pattern: re.Pattern[str] | None = None
+    _index: Index | None = None
+    _base: Secrets | None = None
 
     def add(self, values: Iterable[str]) -> None:
-        """Remember values as secret."""
+        """Remember values as secret; if they are more than can be looked for, nothing is shown any more."""
         new = {each for value in values for each in _parts(value)} - self._values
-        if new and len(self._values) < MOST:
-            self._values |= new
-            self._pattern = None
+        if len(self._values) + len(new) > MOST:
+            # Which of them could be left out? Dropped in silence, they would be shown.
+            self.withheld = f"more than {MOST} values of this host are secret"
+            return
+        self._values |= new
+        if self._index is not None:
+            self._index.add(_words(new - self.public))
 
     def allow(self, words: Iterable[str]) -> None:
         """Remember words as public although a secret may equal one of them."""
         new = frozenset(words) - self.public
-        if new:
-            self.public |= new
-            self._pattern = None
+        self.public |= new
+        if not new.isdisjoint(self._values):
+            self._index = None
 
     def add_source(self, source: Source) -> None:
         """Remember where to look for more secrets, once something has to be hidden."""
         self._sources.append(source)
 
-    def values(self) -> frozenset[str]:
-        """Return the values that are hidden."""
-        # Whoever asks first asks the sources; one that a source itself causes is not asked again.
-        sources, self._sources = self._sources, []
-        for source in sources:
-            self.add(source())
-        return frozenset(self._values - self.public)
+    def also(self, values: Iterable[str]) -> Secrets:
+        """Return these secrets and further ones, which only what is hidden with the result has."""
+        more = Secrets(self.public, _base=self)
+        more.add(values)
+        return more
+
+    def why_withheld(self) -> str:
+        """Return why nothing at all is shown; empty where what is not secret is shown."""
+        self._any()
+        return self.withheld or (self._base.why_withheld() if self._base is not None else "")
+
+    def spans(self, text: str) -> list[Span]:
+        """Return where secrets stand in a text, in any of their spellings; they may overlap."""
+        return self._spans(text) if self._any() else []
 
     def hide(self, text: str) -> str:
         """Return text without what is known to be secret."""
-        if not (self._values or self._sources) or not self.values():
+        if not text or not self._any():
             return text
-        if self._pattern is None:
-            self._pattern = _pattern(self._values, self.public)
-        return self._pattern.sub(MASK, text)
+        if why := self.why_withheld():
+            return f"{MASK} (not shown: {why})"
+        return without(text, self._spans(text), MASK)
 
     def hide_all(self, lines: Iterable[str]) -> list[str]:
-        """Return lines without what is known to be secret, and without values in a notation of one."""
+        """Return lines without what is known to be secret, and without values in a notation of one.
+
+        Args:
+            lines: Of one text: a secret may go over several of them. Each stays a line.
+        """
         # Patterns take long to compile: every command starts, and few have something to hide.
         from installer.shared.secrecy.notations import mask
 
-        return list(mask([self.hide(line) for line in lines]))
+        shown = list(lines)
+        if self._any():
+            if self.why_withheld():
+                return [MASK if line.strip() else line for line in shown]
+            text = "\n".join(shown)
+            shown = without(text, _in_lines(text, self._spans(text)), MASK).split("\n") if shown else []
+        return list(mask(shown))
+
+    def _any(self) -> bool:
+        """Return whether there may be something to hide; ask the sources, if they were not asked yet."""
+        # Whoever asks first asks the sources; one that a source itself causes is not asked again.
+        asked, self._sources = self._sources, []
+        try:
+            while asked:
+                self.add(asked[0]())
+                del asked[0]
+        except Exception as error:
+            # A failure here must not stop a transaction, and must not show what could not be looked up.
+            del asked[0]
+            self.withheld = f"the secrets of this host cannot be read: {type(error).__name__}"
+        finally:
+            # Also after a signal: the next one asks those that were not asked, and the one that was stopped.
+            self._sources = [*asked, *self._sources]
+        return bool(self._values or self.withheld) or (self._base is not None and self._base._any())
+
+    def _spans(self, text: str) -> list[Span]:
+        if self._index is None:
+            self._index = Index()
+            self._index.add(_words(self._values - self.public))
+        return self._index.spans(text) + (self._base._spans(text) if self._base is not None else [])
+
+    def last_lines(self, text: str, count: int, width: int) -> list[str]:
+        """Return the end of an output without secrets: hidden first, then cut.
+
+        Half of a secret is not recognised, nor is the end of a private key without its beginning.
+
+        Args:
+            text: What a program has written.
+            count: Lines at most.
+            width: Characters of a line at most.
+        """
+        lines = self.hide_all(text.splitlines()[-(count + EARLIER) :])
+        return [shortened(line, width) for line in lines[-count:]]
 
     def hide_in(self, value: Any) -> Any:
         """Return a JSON value with its texts hidden; keys and numbers stay, so that it keeps its form."""
@@ -99,112 +160,50 @@ class Secrets:
     def hide_problem(self, problem: Problem) -> Problem:
         """Return a problem without secrets."""
         where, what, hint = (self.hide(text) for text in (problem.where, problem.what, problem.hint))
-        return replace(problem, where=where, what=what, hint=hint)
+        return replace(problem, where=where, what=shortened(what, MESSAGE), hint=hint)
 
     def hide_error(self, error: BaseException) -> None:
         """Remove secrets from an error, which a program or a values file may have caused."""
         if isinstance(error, WaybillError):
             error.what, error.where, error.hint = map(self.hide, (error.what, error.where, error.hint))
+            # Whoever raised it could not know what is secret, and so has not cut it.
+            error.what = shortened(error.what, MESSAGE)
             error.problems = tuple(self.hide_problem(each) for each in error.problems)
             # A program has notations of its own; messages of ours would be mauled by them.
             error.output = tuple(self.hide_all(error.output))
-            error.args = tuple(self.hide(each) if isinstance(each, str) else each for each in error.args)
+        # Libraries quote what they were given, too.
+        error.args = tuple(self.hide(each) if isinstance(each, str) else each for each in error.args)
+        if isinstance(error, OSError):
+            # Kept apart from the arguments, and what `str` returns.
+            for name in ("strerror", "filename", "filename2"):
+                if isinstance(text := getattr(error, name), str):
+                    setattr(error, name, self.hide(text))
 
 
-def secret_values(values: Any, schema: Mapping[str, Any] | None = None) -> dict[tuple[str | int, ...], str]:
-    """Return the values of a site that are secret, each by its path: its key says so, or the schema.
-
-    Args:
-        values: Values of templates, merged or of one file.
-        schema: Their JSON Schema; values below `writeOnly: true` are secret.
-    """
-    return dict(_of(values, (), False, [schema] if schema else [], schema or {}, _DEPTH))
+def shortened(text: str, most: int) -> str:
+    """Return text of at most so many characters, visibly cut: only of what has no secret any more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _names_secret(name: str) -> bool:
-    from installer.shared.secrecy.names import names_secret
-
-    return names_secret(name)
-
-
-def _of(
-    value: Any,
-    path: tuple[str | int, ...],
-    secret: bool,
-    schemas: list[Any],
-    whole: Mapping[str, Any],
-    left: int,
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if left < 0:
-        return
-    schemas = [each for schema in schemas for each in _expanded(schema, whole, 16)]
-    secret = secret or any(each.get("writeOnly") is True for each in schemas)
-    if isinstance(value, dict):
-        for key, each in value.items():
-            below = [part for schema in schemas for part in _below(schema, key)]
-            named = _names_secret(str(key))
-            # Each value in a group of secrets is one, but for names, paths and the like.
-            inside = secret and not (isinstance(each, str) and _is_about(str(key)))
-            yield from _of(each, (*path, key), named or inside, below, whole, left - 1)
-    elif isinstance(value, list):
-        below = [part for schema in schemas for part in (schema.get("items"), *schema.get("prefixItems", ()))]
-        for number, each in enumerate(value):
-            yield from _of(each, (*path, number), secret, below, whole, left - 1)
-    elif secret and _is_scalar(value) and _is_literal(str(value)):
-        yield path, str(value)
+def _in_lines(text: str, spans: Iterable[Span]) -> Iterator[Span]:
+    """Yield spans that stay within a line: each line of a secret is replaced by itself."""
+    for start, end in spans:
+        at = start
+        for part in text[start:end].split("\n"):
+            if part:
+                yield at, at + len(part)
+            at += len(part) + 1
 
 
-def _is_literal(value: str) -> bool:
-    from installer.shared.secrecy.notations import is_literal
-
-    return is_literal(value)
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def _is_about(key: str) -> bool:
-    # `secrets: {user: …, password_file: …}`: a name that, added to `secret`, no longer names one.
-    return not _names_secret(f"secret_{key}")
-
-
-def _expanded(schema: Any, whole: Mapping[str, Any], left: int) -> Iterator[dict[str, Any]]:
-    """Yield a schema and those that hold at the same place."""
-    if not isinstance(schema, dict) or left < 0:
-        return
-    yield schema
-    parts = [each for word in ("allOf", "anyOf", "oneOf") for each in _items(schema.get(word))]
-    parts += [schema.get(word) for word in ("if", "then", "else")]
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        found: Any = whole
-        for word in reference[2:].split("/"):
-            found = found.get(word.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-        parts.append(found)
-    for part in parts:
-        yield from _expanded(part, whole, left - 1)
-
-
-def _below(schema: Mapping[str, Any], key: object) -> Iterator[Any]:
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and key in properties:
-        yield properties[key]
-        return
-    patterns = schema.get("patternProperties")
-    # Not matched one by one: a pattern of a bundle could take any time. What any of them says counts.
-    yield from patterns.values() if isinstance(patterns, dict) else ()
-    yield schema.get("additionalProperties")
-
-
-def _items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _words(values: Iterable[str]) -> set[str]:
+    return {each for value in values for each in _spellings(value)}
 
 
 def _parts(value: str) -> Iterator[str]:
     """Yield what is hidden of a value: itself, and of one with several lines each long line."""
-    value = value.strip()[:LONGEST]
-    lines = value.splitlines()
+    value = value.strip()
+    # A key on one line has its line ends written out, and where it is used they are real ones.
+    lines = _LINE_ENDS.split(value)
     whole = {value, *(_long(line.strip() for line in lines) if len(lines) > 1 else ())}
     yield from (each for each in whole if len(each) >= SHORTEST)
 
@@ -221,26 +220,26 @@ def _spellings(value: str) -> Iterator[str]:
     from urllib.parse import quote, quote_plus
 
     yield value
-    yield json.dumps(value)[1:-1]
-    yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield html.escape(value)
-    yield html.escape(value, quote=False)
-    yield quote(value)
-    yield quote(value, safe="")
-    yield quote_plus(value)
-    yield shlex.quote(value).strip("'")
+    if not (value.isascii() and value.isalnum()):
+        in_json = json.dumps(value)[1:-1]
+        yield in_json
+        # Programs in Go escape these, too.
+        yield "".join(f"\\u{ord(letter):04x}" if letter in "<>&" else letter for letter in in_json)
+        yield json.dumps(value, ensure_ascii=False)[1:-1]
+        # Messages quote values like Python, and in one line.
+        yield repr(value)[1:-1]
+        yield " ".join(value.split())
+        yield " ".join(repr(value)[1:-1].split())
+        yield html.escape(value)
+        yield html.escape(value, quote=False)
+        # YAML can have half of a surrogate pair, which no encoding of bytes has.
+        yield quote(value, errors="replace")
+        yield quote(value, safe="", errors="replace")
+        yield quote_plus(value, errors="replace")
+        yield shlex.quote(value).strip("'")
     if len(value) >= ANYWHERE:
-        yield base64.b64encode(value.encode()).decode()
-        yield base64.b64encode(value.encode() + b"\n").decode()
-
-
-def _pattern(values: Iterable[str], public: frozenset[str]) -> re.Pattern[str]:
-    words = {each for value in values if value not in public for each in _spellings(value)}
-    # The longest first: a shorter one may be a part of it.
-    ordered = sorted((each for each in words if len(each) >= SHORTEST), key=lambda each: (-len(each), each))
-    return re.compile("|".join(map(_expression, ordered)) or r"(?!)")
-
-
-def _expression(word: str) -> str:
-    # `data` must not blank a part of `database`.
-    return re.escape(word) if len(word) >= ANYWHERE else rf"(?<!\w){re.escape(word)}(?!\w)"
+        for data in (value.encode("utf-8", "replace"), value.encode("utf-8", "replace") + b"\n"):
+            yield base64.b64encode(data).decode()
+            yield base64.urlsafe_b64encode(data).decode()
+            yield base64.b64encode(data).decode().rstrip("=")
+            yield base64.urlsafe_b64encode(data).decode().rstrip("=")

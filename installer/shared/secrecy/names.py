@@ -13,7 +13,7 @@ _WORDS = re.compile(
 _PARTS = re.compile(
     r"passw(?:or)?d|passwort|passphrase|secret|credential|token$|tokens$"
     r"|(?:api|access|private|secret|auth|signing|encryption|encrypt|shared|master|session|account|storage"
-    r"|licen[cs]e|hmac|aes|wg|preshared)keys?$"
+    r"|licen[cs]e|hmac|aes|wg|preshared|client)keys?(?:data)?$"
 )
 _ENDS_IN_PASS = re.compile(r"(?:pass|pwd)$")
 _NO_PASSWORDS = re.compile(r"bypass|compass|overpass|underpass|surpass|trespass|encompass|multipass")

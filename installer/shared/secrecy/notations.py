@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from installer.shared.secrecy import MASK
+from installer.shared.secrecy.keys import key_bodies
 from installer.shared.secrecy.names import names_secret
+from installer.shared.secrecy.tokens import marks_in, tokens_in
 
 LONGEST = 16 * 1024
-"""Characters of a line that are searched; what follows them is hidden if anything in the line is."""
+"""Characters of a line that are searched; what follows is hidden if anything is, or looks like a name."""
+_NEAR = 256
+"""Characters before a secret within which its name stands."""
 _NAME = r"(?P<name>[A-Za-z_][\w.\-]{1,79})"
 _QUOTED = r"\"(?:[^\"\\]|\\.){1,4096}\"|'(?:[^'\\]|\\.){1,4096}'"
 _SIGN = r"\s{0,8}(?:=>|[?:]?=|:(?!//))\s{0,8}"
@@ -37,7 +41,7 @@ _PATTERNS = tuple(
         # --token x, --token=x, -password x
         (rf"(?<![\w-])--?{_NAME}(?:=|[ \t]{{1,8}})(?P<value>{_QUOTED}|[^\s\"'-][^\s\"']{{0,4095}})", 0),
         # <password>x</password>, <entry key="db.password">x</entry>
-        (rf"<{_NAME}(?:\s[^<>]{{0,400}})?>(?P<value>[^<>]{{1,4096}})<", 0),
+        (rf"<(?:[\w.-]{{1,40}}:)?{_NAME}(?:\s[^<>]{{0,400}})?>(?P<value>[^<>]{{1,4096}})<", 0),
         (rf"\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"'][^<>]{{0,400}}>(?P<value>[^<>]{{1,4096}})<", 0),
         # <property name="password" value="x"/>, in either order
         (
@@ -48,8 +52,8 @@ _PATTERNS = tuple(
             rf"\bvalue\s?=\s?(?P<value>{_QUOTED})[^<>]{{0,400}}?\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"']",
             re.IGNORECASE,
         ),
-        # define('DB_PASSWORD', 'x'), {password, "x"}, {default_pass, <<"x">>}
-        (rf"[\"'{{(]\s?{_NAME}[\"']?\s?,\s?(?:<<)?(?P<value>{_QUOTED})", 0),
+        # define('DB_PASSWORD', 'x'), {password, "x"}, {default_pass, <<"x">>}, ["--password", "x"]
+        (rf"[\"'{{(]\s?-{{0,2}}{_NAME}[\"']?\s?,\s?(?:<<)?(?P<value>{_QUOTED})", 0),
         # IDENTIFIED BY 'x', WITH PASSWORD 'x'
         (r"\b(?P<name>password)\s{1,8}(?P<value>'[^']{1,4096}')", re.IGNORECASE),
         # machine h login u password x
@@ -69,6 +73,9 @@ _BARE = tuple(
         r"jdbc:oracle:\w{1,10}:[^/\s@]{1,128}/(?P<value>[^@\s]{1,1024})@",
         r"\b(?:Bearer|Basic)\s{1,8}(?P<value>[A-Za-z0-9._~+/=-]{8,4096})",
         r"(?i:\bidentified\s{1,8}by)\s{1,8}(?P<value>'[^']{1,1024}')",
+        # Docker's config.json, and .npmrc: a user and a password in Base64.
+        r"\"auth\"\s{0,8}:\s{0,8}\"(?P<value>[A-Za-z0-9+/=]{4,4096})\"",
+        r":_auth\s{0,8}=\s{0,8}[\"']?(?P<value>[^\s\"']{1,4096})",
         r"(?<!\S)(?:-u|--user)[ =]{1,8}[\"']?[^\s:\"']{1,128}:(?P<value>[^\s\"']{1,1024})",
     )
 )
@@ -83,8 +90,12 @@ _HINT = re.compile(
 )
 _MORE = re.compile(r"[,&;{}<>\[\]]|\s\w+=")
 _QUOTES = re.compile(_QUOTED)
-# A reference or a placeholder is where a secret should stand, and is none.
-_REFERENCE = re.compile(r"\$|\{\{|\{%|%\(|<[a-z]|@[A-Z]|[a-z][a-z+.-]*://|/run/|/etc/|file:|env:|vault:")
+# A reference or a placeholder is where a secret should stand, and is none. But `$uper-2.0` is a password.
+_REFERENCE = re.compile(
+    r"\$\w*|\$\{[^{}]*\}|\$\([^()]*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{%.*%\}|%\(\w+\)s|%\w*%?|<[a-z][\w .-]*>"
+    r"|@[A-Z][A-Z0-9_]*@"
+    r"|[a-z][a-z+.-]*://\S*|/(?:run|etc)/\S*|(?:file|env|vault):\S*"
+)
 _NO_VALUE = re.compile(
     r"true|false|yes|no|on|off|null|none|nil|undefined|required|optional|enabled|disabled|default|changeme"
     r"|string|str|int|bool|bytes|text|password|secret|token|key|\*+",
@@ -131,37 +142,50 @@ def bare(text: str) -> str:
 
 def is_literal(value: str) -> bool:
     """Return whether a value is written out, and not a reference, a placeholder or a word like `true`."""
-    return bool(value) and not _REFERENCE.match(value) and not _NO_VALUE.fullmatch(value)
+    return bool(value) and not _REFERENCE.fullmatch(value) and not is_word(value)
+
+
+def is_word(value: str) -> bool:
+    """Return whether a value is a word like `true` or `none`, which says that there is no secret."""
+    return _NO_VALUE.fullmatch(value) is not None
 
 
 def _looked_at(lines: list[str]) -> Iterator[tuple[str, list[Found]]]:
     """Yield each line with what is secret in it."""
-    inside_pem, block, pair = False, -1, False
-    for line in lines:
+    keys, block, pair = key_bodies(lines), -1, False
+    marks = marks_in(lines)
+    for number, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
         whole = [Found(indent, len(line))] if line.strip() else []
         if block >= 0 and (indent > block or not line.strip()):
             yield line, whole
             continue
         block = -1
-        # A key in PEM has no name in front of its lines.
-        if inside_pem or ("-----BEGIN" in line and "PRIVATE KEY" in line):
-            yield line, [] if "-----" in line else [Found(0, len(line))]
-            inside_pem = "-----END" not in line
+        # A key has no name in front of its lines; on one line it may have one.
+        key = [Found(*span) for span in keys.get(number, ())]
+        if any((each.start, each.end) == (0, len(line)) for each in key):
+            yield line, key
             continue
         if pair and (value := _PAIR_VALUE.match(line)):
-            yield line, [Found(*value.span("value"))]
+            block = indent if _BLOCK.fullmatch(value["value"].strip()) else -1
+            yield line, [Found(*value.span("value"))] if block < 0 else []
             pair = False
             continue
         named = _PAIR_NAME.match(line[:LONGEST])
         pair = bool(named and names_secret(named["name"])) or (pair and not line.strip())
-        found = list(_in_line(line[:LONGEST]))
-        # What follows was not searched.
-        found += [Found(LONGEST, len(line), sure=False)] if found and len(line) > LONGEST else []
+        found = [*key, *(_tokens(line, marks[number]) if number in marks else ()), *_in_line(line[:LONGEST])]
+        # What follows is not searched for notations: it is hidden where it may have one.
+        if len(line) > LONGEST and (found or _HINT.search(line, LONGEST - _NEAR)):
+            found.append(Found(LONGEST, len(line), sure=False))
         if found and _BLOCK.fullmatch(line[found[0].start :].strip()):
             block = indent
             found = []
         yield line, found
+
+
+def _tokens(line: str, marks: list[bytes]) -> Iterator[Found]:
+    # One byte for each character, so that places are the same.
+    yield from (Found(each.start, each.end) for each in tokens_in(line.encode("ascii", "replace"), marks))
 
 
 def _in_line(line: str) -> Iterator[Found]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from installer.core.schema_errors import dotted
-from installer.shared import strict_yaml
-from installer.shared.secrecy.known import SHORTEST, secret_values
+from installer.shared.secrecy.declared import secret_values
+from installer.shared.secrecy.index import SHORTEST
 from installer.shared.secrecy.notations import secrets_of
 from installer.shared.values import Layer
 
@@ -26,10 +26,12 @@ def site_secrets(layers: Iterable[Layer], schema: Layer | None) -> tuple[set[str
         layers: From the weakest, the bundle's defaults, to the strongest.
         schema: The bundle's values schema, where it has one.
     """
-    described = _schema(schema)
+    described = schema_of(schema)
     found, notes = set[str](), list[str]()
-    for layer in layers:
-        named = secret_values(strict_yaml.load(layer.data, layer.name).value, described)
+    layers = list(layers)
+    all_named = [secret_values(layer.parse().value, described) for layer in layers]
+    in_force = {path: number for number, named in enumerate(all_named) for path in named}
+    for number, (layer, named) in enumerate(zip(layers, all_named, strict=True)):
         lines = secrets_of(layer.data.decode("utf-8", "replace").splitlines())
         found |= {*named.values(), *lines}
         keys = [dotted(path) for path in named]
@@ -39,7 +41,12 @@ def site_secrets(layers: Iterable[Layer], schema: Layer | None) -> tuple[set[str
                 f"{layer.name} contains secrets{which} and can be read by every user of this host "
                 f"(mode {layer.mode:04o}): run `chmod 0600 {layer.name}`"
             )
-        short = [dotted(path) for path, value in named.items() if len(value) < SHORTEST]
+        # Of a value that a stronger layer replaces, nothing is ever shown.
+        short = [
+            dotted(path)
+            for path, value in named.items()
+            if len(value) < SHORTEST and in_force[path] == number
+        ]
         # It would blank every other text that contains it.
         notes += [
             f"{layer.name}: {key} is shorter than {SHORTEST} characters: it is hidden only where its name "
@@ -54,7 +61,8 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(keys[:_NAMED]) + more
 
 
-def _schema(schema: Layer | None) -> Any:
+def schema_of(schema: Layer | None) -> Any:
+    """Return a values schema, parsed; None where there is none, or it is no JSON object."""
     try:
         value = json.loads(schema.data) if schema else None
     except (ValueError, RecursionError):

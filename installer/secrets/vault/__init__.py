@@ -1,0 +1,1 @@
+"""The store `vault`: HashiCorp Vault and OpenBao."""
