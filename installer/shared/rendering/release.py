@@ -20,6 +20,7 @@ BATCH_BYTES = 2 * LIMITS.document_bytes
 """Templates that are held in memory for one child."""
 TOTAL_BYTES = 256 * MIB
 """All that the templates of one release may produce."""
+Origin = Callable[[str], str]
 _HINT = "simplify the template, or ship the file as it is"
 
 
@@ -31,7 +32,9 @@ class Template:
     read: Callable[[], bytes]
 
 
-def render_all(templates: Sequence[Template], values: Mapping[str, Any]) -> Iterator[bytes | RenderError]:
+def render_all(
+    templates: Sequence[Template], values: Mapping[str, Any], origin: Origin | None = None
+) -> Iterator[bytes | RenderError]:
     """Render templates with the same values; yield the bytes of each, or why there are none.
 
     After a template that took too much it ends, without the ones that follow: a thousand such templates would
@@ -40,6 +43,7 @@ def render_all(templates: Sequence[Template], values: Mapping[str, Any]) -> Iter
     Args:
         templates: Read when it is their turn.
         values: What they may use; plain mappings, lists, texts, numbers, booleans.
+        origin: Returns where the value of a key comes from.
     """
     if not templates:
         return
@@ -52,7 +56,7 @@ def render_all(templates: Sequence[Template], values: Mapping[str, Any]) -> Iter
         batch.append((template.name, template.read()))
         if number < len(templates) and sum(len(data) for _, data in batch) < BATCH_BYTES:
             continue
-        results = run_bounded([_job(data, name, values) for name, data in batch], BOUNDS)
+        results = run_bounded([_job(data, name, values, origin) for name, data in batch], BOUNDS)
         for name, _ in batch:
             try:
                 message = next(results)
@@ -68,10 +72,10 @@ def render_all(templates: Sequence[Template], values: Mapping[str, Any]) -> Iter
         batch = []
 
 
-def _job(data: bytes, name: str, values: Mapping[str, Any]) -> Callable[[], bytes]:
+def _job(data: bytes, name: str, values: Mapping[str, Any], origin: Origin | None) -> Callable[[], bytes]:
     def job() -> bytes:
         try:
-            return b"=" + render(data, name, values)
+            return b"=" + render(data, name, values, origin)
         except RenderError as error:
             fields = {"what": error.what, "line": error.line, "key": error.key, "hint": error.hint}
             return b"!" + json.dumps(fields).encode()

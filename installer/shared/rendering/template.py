@@ -10,7 +10,7 @@ child process where `release.py` renders the templates of a release.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import HostNotReadyError
@@ -40,13 +40,16 @@ class RenderError(HostNotReadyError):
         self.template, self.line, self.key = template, line, key
 
 
-def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
+def render(
+    template: bytes, name: str, values: Mapping[str, Any], origin: Callable[[str], str] | None = None
+) -> bytes:
     """Render a template.
 
     Args:
         template: The bytes of a template that was verified before.
         name: What errors call it.
         values: What it may use; plain mappings, lists, texts, numbers, booleans.
+        origin: Returns where the value of a key comes from; None where only the defaults are known.
 
     Raises:
         RenderError: It is not UTF-8, its syntax is wrong, it uses a value that is not there or is null, it
@@ -57,7 +60,7 @@ def render(template: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     from installer.shared.rendering.template_sandbox import Budget, TemplateRefusedError, bind, sandbox
 
     budget = Budget()
-    environment = sandbox(budget)
+    environment = sandbox(budget, origin)
     tree = parse(template, name)
     try:
         bind(tree)
@@ -223,5 +226,6 @@ def _syntax_hint(message: str) -> str:
 
 
 def _lower(text: str) -> str:
-    line = " ".join(text.split())[:300].rstrip(".")
+    # Not cut: it may quote a secret, and half of one is not recognised. Who shows it does both.
+    line = " ".join(text.split()).rstrip(".")
     return line[:1].lower() + line[1:] if line[1:2].islower() else line

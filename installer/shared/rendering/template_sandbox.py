@@ -21,6 +21,8 @@ from jinja2.runtime import Context, LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from installer.core.limits import LIMITS
+from installer.shared.configuration.merge import DEFAULTS
+from installer.shared.rendering.env_values import ENV_HINT, env_value
 
 MAX_STEPS = 1_000_000
 MAX_INDENT = 64
@@ -169,9 +171,14 @@ def bind(tree: nodes.Template) -> None:
                 value[:] = [_filtered(v, "_measure") if isinstance(v, nodes.Concat) else v for v in value]
 
 
-def sandbox(budget: Budget) -> ImmutableSandboxedEnvironment:
-    """Return the environment of one rendering, whose use is counted by `budget`."""
-    return _Sandbox(budget)
+def sandbox(budget: Budget, origin: Callable[[str], str] | None = None) -> ImmutableSandboxedEnvironment:
+    """Return the environment of one rendering, whose use is counted by `budget`.
+
+    Args:
+        budget: Counts.
+        origin: Returns where the value of a key comes from; None where only the defaults are known.
+    """
+    return _Sandbox(budget, origin or (lambda _key: DEFAULTS))
 
 
 def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
@@ -181,7 +188,7 @@ def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
 class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, origin: Callable[[str], str]) -> None:
         # There is no loader, so include, import and extends find nothing.
         super().__init__(
             undefined=_Undefined,
@@ -197,6 +204,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.filters = {name: self._bounded(name, make) for name, make in kept.items()}
         self.filters |= {"tojson": _tojson, "_rounds": budget.rounds}
         self.filters |= {"_measure": budget.measure, "_inspect": budget.inspect}
+        # Filters, not names: an existing template cannot have used them, nor asked whether they are defined.
+        own: dict[str, Callable[..., Any]] = {"env": _env, "origin": functools.partial(_origin, origin)}
+        self.filters |= {name: self._bounded(name, make) for name, make in own.items()}
 
     def _bounded(self, name: str, make: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(make)
@@ -242,6 +252,26 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         elif operator == "%" and isinstance(left, str):
             _refuse_wide(left)
         return self._budget.measure(super().call_binop(context, operator, left, right))
+
+
+def _env(value: Any, form: str) -> str:
+    """Write a value into an environment file; see `env_values`."""
+    if isinstance(value, Undefined):
+        return str(value)  # raises, and names the value
+    try:
+        return env_value(value, form)
+    except ValueError as error:
+        raise TemplateRefusedError(
+            f"cannot write a value into an environment file: {error}", ENV_HINT
+        ) from None
+
+
+def _origin(origin: Callable[[str], str], key: Any) -> str:
+    """Return where the value of a key comes from; all sources of a group."""
+    if not isinstance(key, str):
+        hint = 'write the key in quotes: {{ "ports.client" | origin }}'
+        raise TemplateRefusedError("asks for the origin of a value, not of a key", hint)
+    return origin(key)
 
 
 def _extent(value: Any) -> int:

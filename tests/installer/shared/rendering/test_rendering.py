@@ -127,7 +127,7 @@ def test_what_has_no_text_is_refused_inside_of_a_list_too() -> None:
     ]
 
 
-def test_after_one_that_took_too_much_no_other_is_tried() -> None:
+def test_no_template_is_tried_after_one_that_took_too_much() -> None:
     slow = NESTED + "{{ ns.x | string }}"
     assert len(made("a", slow, slow, slow)) == 2
 
@@ -145,14 +145,14 @@ def test_the_child_is_the_same_renderer() -> None:
 
 
 class TestChild:
-    def test_it_has_nothing_of_the_parent_open(self, tmp_path: Path) -> None:
+    def test_a_child_has_no_file_of_its_parent_open(self, tmp_path: Path) -> None:
         with (tmp_path / "lock").open("w") as held:
             (data,) = run_bounded([lambda: repr(sorted(os.listdir("/proc/self/fd"))).encode()], Bounds())
             assert str(held.fileno()) not in data.decode() or held.fileno() < 5
             (data,) = run_bounded([lambda: os.readlink("/proc/self/fd/2").encode()], Bounds())
         assert data == b"/dev/null"
 
-    def test_it_cannot_write_a_file(self, tmp_path: Path) -> None:
+    def test_a_child_cannot_write_a_file(self, tmp_path: Path) -> None:
         def write() -> bytes:
             (tmp_path / "f").write_bytes(b"x")
             return b"written"

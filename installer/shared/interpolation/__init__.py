@@ -1,0 +1,1 @@
+"""Variables of Compose files, and the environment files that set them."""
