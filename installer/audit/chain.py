@@ -12,8 +12,8 @@ from installer.core.errors import Problem
 
 START = "0" * 64
 SEAL = (
-    "keep a copy and find out who changed it; then set it aside and start a new log: install "
-    "audit --seal REASON"
+    "keep a copy and find out who changed it; then run `install audit --seal REASON`, which sets it aside "
+    "and starts a new log"
 )
 
 
@@ -169,7 +169,7 @@ def _against_head(
         return Problem(
             names.head,
             what,
-            "compare the log with a head that you noted outside this host: install audit --anchor HEAD",
+            "compare the log with a head that you noted outside this host: `install audit --anchor HEAD`",
         )
     # A head that is ahead shows what a truncated chain cannot show by itself.
     if head.number > count:

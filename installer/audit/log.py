@@ -41,7 +41,7 @@ COMMON = ("time", "host", "by", "program")
 """Fields of every record: when, on which host, by which user, with which installer."""
 WAIT = 20.0
 """Seconds to wait for another process that writes a record."""
-GONE = "restore it from a backup; if you have no backup, start a new log: install audit --seal REASON"
+GONE = "restore it from a backup; if you have no backup, start a new log: `install audit --seal REASON`"
 MARK_EVERY = 256 * 1024
 """Bytes by which the log has to grow until it is noted again up to where a product is settled."""
 _NAMES = Names(LOG, HEAD)

@@ -110,7 +110,9 @@ def _planned(plan: Plan, new: Entry | None) -> dict[str, Any]:
     }
     passed = passed_by(plan.state, new) if plan.verb == "rollback" else []
     past = {"past": [f"{each.version}: {step}" for each, step in passed]} if passed else {}
-    return known | (_release(entry) if entry else {}) | past
+    lost = plan.cluster.accepted if plan.cluster else ""
+    accepted = {"quorum_loss": lost} if lost else {}
+    return known | (_release(entry) if entry else {}) | past | accepted
 
 
 def _release(entry: Entry) -> dict[str, Any]:
@@ -172,7 +174,10 @@ def settle(context: Context, *, recovered: bool = False) -> dict[str, RemovalChe
         with opened(context.system) as log:
             write(log, known)
     except (OSError, WaybillError) as error:
-        context.progress.warn(_unwritten("the end of this transaction is", error))
+        why = _why(error)
+        context.progress.warn(
+            f"the end of this transaction is NOT in the audit log yet ({why}); the next command tries again"
+        )
     return proofs
 
 
@@ -186,12 +191,10 @@ def _keep(context: Context, proof: RemovalCheck, ended: Mapping[str, Any]) -> st
         return ""
 
 
-def _unwritten(what: str, error: OSError | WaybillError) -> str:
+def _why(error: OSError | WaybillError) -> str:
     if isinstance(error, OSError):
-        why = f"{error.filename or 'the audit log'}: {error.strerror}"
-    else:
-        why = f"{error.where}: {error.what}" if error.where else error.what
-    return f"WARNING: {what} NOT in the audit log yet ({why}); the next command tries again"
+        return f"{error.filename or 'the audit log'}: {error.strerror}"
+    return f"{error.where}: {error.what}" if error.where else error.what
 
 
 def _open(records: Iterable[Record]) -> tuple[list[Record], set[str]]:
@@ -221,7 +224,7 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
         lost: Journals that recovery could not process: if one is missing now, somebody removed it.
     """
     fields = begun.fields
-    known = {
+    known: dict[str, Any] = {
         name: fields[name]
         for name in ("verb", "product", "transaction", "version", "identity")
         if name in fields
@@ -242,6 +245,8 @@ def _ending(context: Context, begun: Record, lost: Container[str]) -> dict[str, 
             if fields["verb"] == "remove" and each == path:
                 return None  # what it removes is not cleared yet
             seconds = at["COMMIT"]["at"] - at["BEGIN"]["at"]
+            # Journals of older versions do not have it.
+            known |= {"health": at["COMMIT"]["health"]} if "health" in at["COMMIT"] else {}
             if why := at["COMMIT"].get("why"):
                 return known | {"result": "incomplete", "exit": 21, "seconds": seconds, "reason": why}
             return known | {"result": "done", "exit": 0, "seconds": seconds}
@@ -266,12 +271,14 @@ class AuditedCommand:
         product: The product, where it is known beforehand.
         medium: What the operator called the bundle or file.
         about: Returns what is known of the bundle by now; only what a trusted key has signed.
+        hide: Removes secrets from the text of an internal error, which may quote anything.
     """
 
     verb: str
     product: str = ""
     medium: str = ""
     about: Callable[[], Mapping[str, Any]] = dict
+    hide: Callable[[str], str] = str
 
     def known(self) -> dict[str, Any]:
         """Return what is known, without empty fields."""
@@ -293,7 +300,7 @@ def audited(system: System, doing: AuditedCommand, note: Note) -> Iterator[Audit
     except (UsageError, RolledBackError, IncompleteError):
         raise  # wrong usage is not an event; what was rolled back, or is INCOMPLETE, has its `ended`
     except Exception as error:
-        _record(system, doing, _refusal(error), note)
+        _record(system, doing, _refusal(error, doing.hide), note)
         raise
     except TimeLimitPassed as error:
         _record(system, doing, {"event": "refused", "reason": str(error), "exit": 20}, note)
@@ -303,9 +310,10 @@ def audited(system: System, doing: AuditedCommand, note: Note) -> Iterator[Audit
         raise
 
 
-def _refusal(error: Exception) -> dict[str, Any]:
+def _refusal(error: Exception, hide: Callable[[str], str]) -> dict[str, Any]:
     if not isinstance(error, WaybillError):
-        return {"event": "refused", "reason": f"{type(error).__name__}: {error}", "exit": 1, "code": "fault"}
+        reason = hide(f"{type(error).__name__}: {error}")
+        return {"event": "refused", "reason": reason, "exit": 1, "code": "fault"}
     event = LOST if isinstance(error, NotUndoneError) else "refused"
     row: dict[str, Any] = {"event": event, "reason": error.what, "exit": error.exit_code, "code": error.code}
     row |= {"where": error.where} if error.where else {}
@@ -340,7 +348,7 @@ def _record(system: System, doing: AuditedCommand, fields: Mapping[str, Any], no
                 log.begin_segment()
                 log.append(row)
     except (OSError, AuditError, BusyError) as error:
-        note(_unwritten("this is", error).replace(" yet", "").replace("; the next command tries again", ""))
+        note(f"WARNING: this is NOT in the audit log ({_why(error)})")
 
 
 def _is_repeated(log: AuditLog, row: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from installer.shared.terminal.listing import Row, listed
 
 PREDICATE = "urn:waybill:removal:v1"
 _PLURALS = {"directory": "directories", "copy": "copies"}
-_RECOVER = "install recover"
+_RECOVER = "run `install recover`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class RemovalCheck:
             for kind, number in self.counts.items()
         ]
         lines.append(f"  removed {', '.join(counted) or 'nothing'}")
+        rows = [Row(row.name, f"{row.name}: {row.what}") for row in self.of("gone") if row.what]
+        lines += [f"  note    {line}" for line in listed(rows, everything=everything)]
         for how, head in (("stays", "  stays  "), ("left", "  LEFT   ")):
             between = ": " if how == "stays" else " "
             rows = [Row(row.name, f"{row.name}{between}{row.what}") for row in self.of(how)]
@@ -98,7 +100,7 @@ class LeftBehindError(NotUndoneError):
         count = f"{len(problems)} problems are" if len(problems) > 1 else "1 problem is"
         super().__init__(
             f"{check.product} was removed, but {count} left",
-            hint=f"fix what is listed above, then check again: install remove {check.product}",
+            hint=f"fix what is listed below, then check again: `install remove {check.product}`",
             problems=problems,
         )
 
@@ -161,7 +163,7 @@ def _why_left(context: Context, directory: str) -> str:
 
 
 def _staying(context: Context, copies: dict[str, str]) -> Iterator[Residue]:
-    """Name what a removal leaves on purpose: copies of edited files, history, values and evidence."""
+    """Name what a removal leaves on purpose: edited files, history, values, secrets and evidence."""
     system, layout = context.system, context.layout
     for path in system.tree(layout.preserved):
         if system.observe(path, digest=False).kind != "dir":
@@ -170,8 +172,19 @@ def _staying(context: Context, copies: dict[str, str]) -> Iterator[Residue]:
             )
     what = "the history, the journals and the highest sequence number: they prevent an unnoticed downgrade"
     yield Residue("stays", "state", layout.base, what)
-    if system.observe(layout.site_values, digest=False).kind != "absent":
-        yield Residue("stays", "file", layout.site_values, "the values of this site")
+    known = {
+        layout.site_values: "the values of this site",
+        layout.environments: "values of this site",
+        layout.clusters: "values of this site",
+        layout.secrets: "secrets of this site",
+    }
+    names = system.names(layout.config) if system.is_dir(layout.config) else []
+    there = [f"{layout.config}/{name}" for name in names]
+    # What the site added to a Compose project is among these, under a name that the release chose.
+    for path in (*known, *sorted(set(there) - known.keys())):
+        if path in there:
+            kind = "directory" if system.is_dir(path) else "file"
+            yield Residue("stays", kind, path, known.get(path, "configuration of this site"))
     yield Residue("stays", "state", layout.state, "the audit log and the evidence of this host")
 
 

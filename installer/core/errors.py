@@ -287,7 +287,7 @@ class StoppedError(WaybillError):
 
 
 LIMITS_OF_THE_SYSTEM = {
-    errno.EMFILE: "this process may not open more files: raise the limit (ulimit -n 1024), then try again",
+    errno.EMFILE: "this process may not open more files: raise the limit (`ulimit -n 1024`), then try again",
     errno.ENFILE: "this host has too many open files: close programs, or raise fs.file-max (sysctl)",
     errno.ENOMEM: "this host has too little free memory: stop other programs, then try again",
 }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from installer.core.errors import TamperedError
-from installer.core.jsonio import check_value, decoder
+from installer.core.jsonio import check_value, decoder, not_json
 from installer.core.limits import LIMITS, MIB
 
 WINDOW = 1 * MIB
@@ -133,7 +133,7 @@ class _Text:
         try:
             value, end = self._scan(self._window, begin)
         except json.JSONDecodeError as error:
-            end, why = len(self._window), f"is not JSON: {error.msg}"
+            end, why = len(self._window), not_json(error)
             self._at = error.pos
             # Elsewhere the value may only be cut by the end of the window.
             if ends:

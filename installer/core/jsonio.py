@@ -20,6 +20,11 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",",
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def not_json(error: json.JSONDecodeError) -> str:
+    """Return what is wrong with a text; where, its place says."""
+    return f"is not JSON: {error.msg.rstrip(': ').removesuffix(' at').removesuffix(' starting')}"
+
+
 def loads_strict(data: bytes, what: str, limit: int) -> Any:
     """Parse a JSON text.
 
@@ -48,7 +53,7 @@ def loads_strict(data: bytes, what: str, limit: int) -> Any:
     try:
         value = decoder(what).decode(text)
     except json.JSONDecodeError as error:
-        raise TamperedError(f"is not JSON: {error.msg}", where=f"{what}:{error.lineno}") from None
+        raise TamperedError(not_json(error), where=f"{what}:{error.lineno}") from None
     except RecursionError:
         raise TamperedError(f"is nested more than {LIMITS.json_depth} levels deep", where=what) from None
     check_value(value, text, 0, len(text), LIMITS.json_depth, what)

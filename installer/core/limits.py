@@ -23,6 +23,8 @@ class Limits:
         approval_bytes: Size of one approval or of one of its signature files.
         approvals: Number of approvals.
         document_bytes: Size of one document that is held in memory: a template, a values file, a unit.
+        values_layers: Number of values files for single environments and clusters.
+        values_layer_bytes: Size of one of them.
         json_depth: Deepest nesting of JSON.
         json_piece: Size of one value of a large JSON object that is read piece by piece.
         json_integer: Largest absolute integer in JSON.
@@ -41,6 +43,8 @@ class Limits:
     approval_bytes: int = 64 * KIB
     approvals: int = 64
     document_bytes: int = 16 * MIB
+    values_layers: int = 256
+    values_layer_bytes: int = 1 * MIB
     json_depth: int = 32
     json_piece: int = 1 * MIB
     json_integer: int = 2**53

@@ -11,14 +11,13 @@ from dataclasses import replace
 
 from installer.core.errors import LIMITS_OF_THE_SYSTEM, HostNotReadyError, WaybillError
 
-_COMMAND = re.compile(r"`install (?![^`]*--root)([^`]+)`")
-_RUN = re.compile(
-    r"(?P<run>\b(?:run|again): |\()"
-    r"(?P<command>install (?![^\n;:]*--root)[a-z]+(?: (?:[A-Z]+\b|--[a-z-]+|[a-z0-9-]+\b))*)"
-)
-"""The other way in which messages name a command, at the end of a sentence: `run: install recover`."""
+_CODE = re.compile(r"`[^`]+`")
+# `install -m 0644 …` is the one of coreutils: no command of ours begins with such an option.
+_COMMAND = r"`%s(?= (?:--|[^\s-]))([^`]+)`"
 # Not within a longer path, which is that of this machine already.
 _PLACE = re.compile(r"(?<![\w./-])/(?:etc|var/lib)/waybill\b")
+# A whole word of a command, unless something quotes it already.
+_PLACE_IN_CODE = re.compile(r"""(?<![\w./'"-])/(?:etc|var/lib)/waybill(?![\w-])[^\s`'"]*""")
 NOT_OURS = "run as root, or use --root DIR with a directory of your own"
 _DENIED_TO_ROOT = (
     "root may not do this here: the file may be immutable (see `lsattr`, then `chattr -i`), or a security "
@@ -108,15 +107,33 @@ def rename_hints(error: WaybillError, renamed: Callable[[str], str]) -> None:
 
 def below(hint: str, root: str) -> str:
     """Return one hint for a host below a root directory."""
-    placed = _PLACE.sub(lambda found: root + found[0], hint)
-    return commands_below(placed, root)
+    # To be copied into a shell, whatever the directory is called.
+    quoted = _CODE.sub(
+        lambda code: _PLACE_IN_CODE.sub(lambda found: shlex.quote(root + found[0]), code[0]), hint
+    )
+    return commands_below(_PLACE.sub(lambda found: root + found[0], quoted), root)
 
 
 def commands_below(text: str, root: str) -> str:
     """Return text whose commands are for a host below a root directory; `/` changes nothing."""
     if root == "/":
         return text
-    # To be copied into a shell, whatever the directory is called.
-    quoted = shlex.quote(root)
-    text = _COMMAND.sub(lambda found: f"`install {found[1]} --root {quoted}`", text)
-    return _RUN.sub(lambda found: f"{found[0]} --root {quoted}", text)
+    option = f" --root {shlex.quote(root)}"
+    return change_commands(
+        text, "install", lambda words: f"install{words}" + ("" if " --root" in words else option)
+    )
+
+
+def change_commands(text: str, program: str, changed: Callable[[str], str]) -> str:
+    """Return a text whose commands of one program are changed.
+
+    A command in a text for people stands in backticks: so one pattern finds them all, and a test keeps every
+    text to it. On a host, a bare `install status` would start the `install` of coreutils.
+
+    Args:
+        text: The text.
+        program: `bundle` or `install`.
+        changed: Returns what becomes of a command, from its words after the program, ` status --json`.
+    """
+    pattern = _COMMAND % re.escape(program)
+    return re.sub(pattern, lambda found: f"`{changed(found[1])}`", text)

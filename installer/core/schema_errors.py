@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from installer.core.errors import Problem
+from installer.core.exact_numbers import validator_class
 
 Path = tuple[str | int, ...]
 Where = Callable[[Path], str]
@@ -33,6 +34,10 @@ _PER_ERROR = 3
 _ERRORS = 3
 _LONGEST = 200
 """Characters of a word that is compared; the comparison takes quadratic time."""
+_QUOTED = 60
+"""Characters of a value that is quoted."""
+_ABOUT_KEYS = ("dependentRequired", "unevaluatedProperties")
+"""Keywords of which the library's message has names of keys only."""
 _PREFIX = 3
 """Characters that are enough of a beginning."""
 
@@ -82,11 +87,10 @@ def findings(schema: Mapping[str, Any], value: Any, where: Where) -> list[Findin
         value: The parsed document.
         where: Gives `file:line` of a path.
     """
-    from jsonschema import Draft202012Validator
     from referencing import Registry
 
     # An empty registry: references to other documents fail instead of being fetched.
-    validator = Draft202012Validator(schema, registry=Registry())
+    validator = validator_class()(schema, registry=Registry())
     found = [finding for error in validator.iter_errors(value) for finding in _explain(error, where)]
     unique = {(finding.path, finding.problem.what): finding for finding in found}
     return list(unique.values())
@@ -168,6 +172,8 @@ def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
         options = [_title(option) for option in error.validator_value]
         what = f"{_subject(path)} is {_shown(error.instance)}, which is not one of: {'; '.join(options)}"
         return [Finding("oneOf", path, Problem(where(path), what, _description(error)))]
+    if chosen := _unknown_choice(error, where):
+        return [chosen]
     ways = [lacks for errors in branches.values() if (lacks := _only_lacks(errors))]
     if len(ways) > 1 and error.instance:
         what = f"{', or '.join(ways)} is missing" + (f" in {dotted(path)}" if path else "")
@@ -175,6 +181,29 @@ def _explain_branches(error: ValidationError, where: Where) -> list[Finding]:
         return [Finding("required", path, Problem(where(path), what, hint))]
     found = [finding for child in children for finding in _explain(child, where)]
     return _without_followers(found)
+
+
+def _unknown_choice(error: ValidationError, where: Where) -> Finding | None:
+    """Return the problem of a key like `method`, whose value chooses the alternative, but names none."""
+    value, path = error.instance, tuple(error.absolute_path)
+    forms = [each.get("properties", {}) for each in error.validator_value if isinstance(each, dict)]
+    fixed = [
+        {key: spec["const"] for key, spec in each.items() if isinstance(spec, dict) and "const" in spec}
+        for each in forms
+    ]
+    key = next((key for key in fixed[0] if all(key in each for each in fixed)), None) if fixed else None
+    if key is None or not isinstance(value, dict):
+        return None
+    allowed = [str(each[key]) for each in fixed]
+    listed = f"allowed: {', '.join(allowed)}"
+    is_misspelt = key not in value and any(did_you_mean(str(each), [key]) for each in value)
+    if is_misspelt or str(value.get(key)) in allowed:
+        return None
+    if key not in value:
+        what = f"{key} is missing" + (f" in {dotted(path)}" if path else "")
+        return Finding("required", path, Problem(where(path), what, listed))
+    here, hint = (*path, key), spelling_hint(str(value[key]), allowed, listed)
+    return Finding("const", here, Problem(where(here), f"{_subject(here)} is {_shown(value[key])}", hint))
 
 
 def _only_lacks(errors: Sequence[ValidationError]) -> str:
@@ -275,10 +304,19 @@ def _say(keyword: str, error: ValidationError, path: Path) -> tuple[str, str]:
         "exclusiveMinimum": "{subject} is {shown}, but must be more than {limit}",
         "exclusiveMaximum": "{subject} is {shown}, but must be less than {limit}",
         "uniqueItems": "{subject} contains the same value twice",
+        "maxProperties": "{subject} has more than {limit} keys",
+        "multipleOf": "{subject} is {shown}, which is not a multiple of {limit}",
+        "format": "{subject} is {shown}, which is not in the form {limit}",
+        "contains": "{subject} lacks an entry that the schema requires",
+        "items": "{subject} has more entries than the schema allows",
+        "unevaluatedItems": "{subject} has entries that the schema does not allow",
     }
     if keyword in templates:
         return templates[keyword].format(subject=subject, shown=shown, limit=limit), ""
-    return f"{subject}: {_shorten(error.message)}", ""
+    if keyword in _ABOUT_KEYS:
+        return f"{subject}: {_shorten(error.message)}", ""
+    # Not the message of the library: it quotes values, and half of a secret is not recognised as one.
+    return f"{subject} is {shown}, which the schema does not allow", ""
 
 
 def _subject(path: Path) -> str:
@@ -294,7 +332,19 @@ def _shown(value: Any) -> str:
         return "empty"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _shorten(repr(value) if isinstance(value, str) else str(value), 60)
+    return quoted(value)
+
+
+def quoted(value: str | float) -> str:
+    """Return a value as a message shows it: in full, or its length.
+
+    The beginning of a secret is not recognised as one when the message is shown.
+
+    Args:
+        value: A text or number of a document.
+    """
+    shown = " ".join(repr(value).split()) if isinstance(value, str) else str(value)
+    return shown if len(shown) <= _QUOTED else f"a value of {len(str(value))} characters"
 
 
 def _quote(error: ValidationError) -> str:

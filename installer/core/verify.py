@@ -261,3 +261,14 @@ def report(verified: VerifiedBundle, decision: Decision | None = None) -> str:
         *(("note", note) for note in verified.notes),
     ]
     return "\n".join(f"{name:<12} {text}" for name, text in rows)
+
+
+def summary(verified: VerifiedBundle, decision: Decision) -> str:
+    """Return in one line who released a bundle, and who approved it."""
+    accepted = verified.evidence.accepted
+    released = dict.fromkeys(f"{each.owner} ({each.scheme} key {each.keyid[:8]})" for each in accepted)
+    approved = dict.fromkeys(f"{each.key.owner} ({each.role})" for each in decision.counted)
+    where = f" for {decision.environment}" if decision.environment else ""
+    # A decision that lacks one is a refusal, and never comes here.
+    by = f"approved{where} by {', '.join(approved)}" if approved else "no approvals are required"
+    return f"verified: released by {', '.join(released)}; {by}"

@@ -193,7 +193,7 @@ class Engine:
                 # Docker 28 with the containerd store reports an error as text only, and then success.
                 fault = event.get("error") or (text if text.startswith("Error") else "")
                 if fault:
-                    raise EngineError(f"the engine rejects an image: {fault}"[:600], where=self.info.address)
+                    raise EngineError(f"the engine rejects an image: {fault}", where=self.info.address)
                 loaded = loaded or text.startswith("Loaded image")
                 if layer := str(event.get("id") or ""):
                     before = unpacked.get(layer, 0)
@@ -254,7 +254,7 @@ class Engine:
                     return
                 except docker.errors.APIError as error:
                     if error.status_code == 409:
-                        raise InUseError(str(error.explanation or error)[:400], where=name) from error
+                        raise InUseError(str(error.explanation or error), where=name) from error
                     raise
 
         self._system.effect("docker.remove", call)
@@ -284,8 +284,9 @@ class Engine:
         except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
             raise silent_error(what, where) from error
         except docker.errors.APIError as error:
-            text = str(error.explanation or error)[:600]
-            raise EngineError(f"the engine could not {what}: {text}", where=where) from error
+            raise EngineError(
+                f"the engine could not {what}: {error.explanation or error}", where=where
+            ) from error
         except (
             docker.errors.DockerException,
             requests.exceptions.RequestException,
@@ -295,7 +296,7 @@ class Engine:
             # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
                 raise silent_error(what, where) from error
-            hint = "check its log (journalctl -u docker), start it, then run the command again"
+            hint = "check its log (`journalctl -u docker`), start it, then run the command again"
             raise EngineError(
                 f"the engine closed the connection when asked to {what}", where=where, hint=hint
             ) from error
@@ -330,7 +331,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             raw = client.info()
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             raise EngineError(
-                f"the Docker engine does not answer: {error}"[:400], where=address, hint=START
+                f"the Docker engine does not answer: {error}", where=address, hint=START
             ) from error
         asker.close()
         opened.pop_all()

@@ -20,7 +20,7 @@ class InUseError(EngineError):
 
 
 START = (
-    "start it: systemctl start docker; to start it at every boot: systemctl enable docker; to use "
+    "start it: `systemctl start docker`; to start it at every boot: `systemctl enable docker`; to use "
     "another engine: set DOCKER_HOST=unix://…"
 )
 
@@ -64,5 +64,5 @@ def probe(address: str, timeout: float) -> None:
 
 def silent_error(what: str, where: str) -> EngineError:
     """Return the error of an engine that does not answer in time."""
-    hint = "the engine or its disk may hang: check its log (journalctl -u docker), then run the command again"
+    hint = "the engine or its disk may hang: see `journalctl -u docker`, then run the command again"
     return EngineError(f"the engine did not answer in time when asked to {what}", where=where, hint=hint)

@@ -211,7 +211,7 @@ class LoadImage(Handler):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
-                hint="nothing was tagged; check the engine's log (journalctl -u docker), then run "
+                hint="nothing was tagged; check the engine's log (`journalctl -u docker`), then run "
                 "the command again",
             )
         # A power cut can leave layers that no image has and that the engine takes for present, although their
@@ -223,7 +223,7 @@ class LoadImage(Handler):
             raise EngineError(
                 "the engine still contains damaged layers",
                 where=ship.image.reference,
-                hint="remove the images that share layers with it: docker rmi --force IMAGE; then try again",
+                hint="remove the images that share its layers (`docker rmi --force IMAGE`), then try again",
             )
         context.progress.note(
             f"the engine has damaged layers of {ship.image.reference}: removing it and loading it again"

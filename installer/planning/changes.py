@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from installer.core.errors import Problem
+from installer.deploy.configuration.reactions import FileChanges
 from installer.deploy.file_operations import batches
 from installer.deploy.operation import Json, Op
 from installer.planning.drift import Drifted
@@ -54,6 +55,7 @@ class Changes:
         prune: Directories that go when they are empty.
         stays: Paths of the old release that stay although it goes, each with the reason.
         notes: What the operator should know.
+        instead_of: Of a file in the directory of the release, the same file of the running release.
     """
 
     installed: list[Installed] = field(default_factory=list)
@@ -66,6 +68,14 @@ class Changes:
     prune: list[str] = field(default_factory=list)
     stays: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    instead_of: dict[str, str] = field(default_factory=dict)
+
+    def of_files(self) -> FileChanges:
+        """Return the files that come, change or go."""
+        return FileChanges(self._paths("add", "restore"), self._paths("replace"), self._paths("remove"))
+
+    def _paths(self, *verbs: Verb) -> frozenset[str]:
+        return frozenset(change.path for change in self.changes if change.verb in verbs)
 
     def operations(self) -> list[Op]:
         """Return the operations, in order."""

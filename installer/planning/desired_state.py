@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
-from installer.core.format.health_target import is_template, target_fault
+from installer.core.format.entries.health_check import text_fault, texts, with_texts
+from installer.core.format.health_target import is_template, without_user
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
-from installer.host.layout import Layout
+from installer.core.schema_errors import quoted
+from installer.host.context import Context
 from installer.host.system import System
-from installer.shared.secrecy.site import site_secrets
-from installer.shared.values import BuiltIns, Layer, resolve
+from installer.planning.cluster import members
+from installer.planning.cluster.discovery import Sight
+from installer.planning.cluster.members import Cluster, cluster_of
+from installer.planning.step_files.accounts import Owners, created
+from installer.planning.step_files.rendered import StepFile, completed, step_files
+from installer.planning.step_files.site_files import site_files
+from installer.secrets.site import SiteSecrets
+from installer.shared.configuration.peers import BUILT_IN as PEERS
+from installer.shared.rendering.confidential import Rendered, Rendering
+from installer.shared.rendering.release import Template
+from installer.shared.values import BUILT_IN, Layer
 from installer.staging.staged import Staged
-from installer.state.recorded_values import ValueChange, recorded
-from installer.state.release import Installed
+from installer.state import recorded_values
+from installer.state.recorded_values import RecordedSecret, RecordedSecrets, Span, ValueChange, recorded
+from installer.state.release import Installed, Release
+from installer.state.site_layers import LayerUse, release_values
+
+_DEFAULT_MODE = 0o644
+"""What a manifest has where no mode was declared."""
+_OTHERS = 0o007
+_NAMED = 5
+"""Files that a note names."""
 
 
 @dataclass(slots=True)
@@ -37,6 +55,12 @@ class Desired:
         values_unknown: Whether an earlier version of the installer did not record the values.
         secrets: Values of the site that are secret.
         notes: What the operator should know of the values.
+        layers: Where they come from, from the weakest; empty where no template uses values.
+        confidential: Destinations of rendered templates that depend on secrets of stores.
+        unrendered: Destinations of templates that could not be rendered; each has a problem.
+        store_secrets: The values that are secrets of stores.
+        cluster: The cluster of the host; None where the release expects nothing of it.
+        members: The file that records it; empty where there is none.
     """
 
     items: list[Installed] = field(default_factory=list)
@@ -48,6 +72,18 @@ class Desired:
     values_unknown: bool = False
     secrets: set[str] = field(default_factory=set, repr=False)
     notes: list[str] = field(default_factory=list)
+    layers: tuple[LayerUse, ...] = ()
+    confidential: set[str] = field(default_factory=set)
+    unrendered: set[str] = field(default_factory=set)
+    store_secrets: tuple[RecordedSecret, ...] = ()
+    cluster: Cluster | None = None
+    members: bytes = b""
+
+    def record_files(self) -> dict[str, bytes]:
+        """Return what is written next to the record of the release, by name."""
+        files = {str(number): data for number, data in enumerate(self.rendered.values(), 1)}
+        files |= {recorded_values.NAME: self.values} if self.values else {}
+        return files | ({members.NAME: self.members} if self.members else {})
 
 
 def destination(entry: FileEntry) -> str:
@@ -56,43 +92,54 @@ def destination(entry: FileEntry) -> str:
 
 
 def desired(
-    system: System,
-    layout: Layout,
+    context: Context,
     staged: Staged,
+    secrets: SiteSecrets,
     *,
     directory: str,
     record: str,
     site: tuple[Layer, ...],
     environment: str = "",
+    sight: Sight | None = None,
     installs: Callable[[FileEntry, str], bool] = lambda _entry, _path: True,
+    used: Collection[str] | None = None,
 ) -> Desired:
     """Return what a release wants on the host; render its templates.
 
     Args:
-        system: The host.
-        layout: Where this product's things lie.
+        context: The product.
         staged: The release.
+        secrets: Resolves the references among the values.
         directory: Where its members will lie when they are copied from.
         record: Where its rendered files will lie.
-        site: Values files of the command line, from the weakest; they come on top of the host's own.
+        site: Layers of the command line, from the weakest; they come on top of the host's own.
         environment: What templates see as `waybill.environment`.
+        sight: Looks for the peers of the cluster, where the site asks for it.
         installs: Whether a file of a step is installed at a path: where its method is used.
+        used: The methods that are used; None for all.
+
+    Raises:
+        HostNotReadyError: Secrets could not be kept secret.
     """
-    result = Desired()
-    owners = _Owners(system, result.problems)
+    result, system = Desired(), context.system
     manifest = staged.manifest
     files = [
         (to, entry)
         for entry in manifest.for_platform(system.platform())
         if (to := destination(entry)) and (entry.install or installs(entry, to))
     ]
-    values = (
-        _values(system, layout, staged, (site, environment), result) if _templated(manifest, files) else {}
-    )
-    result.health = manifest.health if values is None else _probes(manifest, values, result)
-    if values is not None:
-        result.values = recorded(values) if values else b""
-        _render(system, staged, files, values, result)
+    own = {file.path: file for file in step_files(manifest, directory, used)}
+    files += [(path, file.entry) for path, file in own.items()]
+    if _templated(manifest, files):
+        _configure(context, staged, secrets, files, (site, environment), result, sight)
+    else:
+        result.health = manifest.health
+    release = Release(manifest, staged.identity, directory, staged.directory)
+    _complete(context, release, own.values(), result)
+    given, problems = site_files(context, manifest, directory, used)
+    result.problems += problems
+    result.rendered |= {file.path: file.data for file in given}
+    owners = Owners(system, result.problems, created(context, staged, files))
     numbers = {to: number for number, to in enumerate(result.rendered, 1)}
     for to, entry in files:
         uid, gid = owners.find(entry.owner, to)
@@ -101,15 +148,25 @@ def desired(
             rendered = result.rendered[to]
             sha256, size = sha256_hex(rendered), len(rendered)
             source = f"{record}/{numbers[to]}"
+        mode = _private(entry.mode) if to in result.confidential else entry.mode
+        if to in own and _tells(result.rendered.get(to, b""), result.secrets):
+            mode = _private(entry.mode)
         result.items.append(
-            Installed(to, "file", sha256, size, entry.mode, uid, gid, source=source, origin=entry.path)
+            Installed(
+                to, "file", sha256, size, mode, uid, gid, source=source, origin=entry.path,
+                # As with owners: only root can set them.
+                capabilities=entry.capabilities if system.privileged else "",
+            )
+        )  # fmt: skip
+    for each in (row for row in manifest.directories if row.install):
+        uid, gid = owners.find(each.owner, each.install)
+        result.items.append(
+            Installed(each.install, "dir", mode=each.mode, uid=uid, gid=gid, origin=each.path)
         )
+    if not system.privileged and any(entry.capabilities for _, entry in files):
+        result.notes.append("not run as root: capabilities of files are not set")
     uid, gid = owners.find("", "")
-    result.items += [
-        Installed(entry.install, "dir", mode=entry.mode, uid=uid, gid=gid, origin=entry.path)
-        for entry in manifest.directories
-        if entry.install
-    ]
+    result.items += [file.installed(uid, gid, f"{record}/{numbers[file.path]}") for file in given]
     result.items += [
         Installed(entry.install, "link", target=entry.target, origin=entry.path)
         for entry in manifest.links
@@ -118,88 +175,170 @@ def desired(
     return result
 
 
-def _values(
-    system: System, layout: Layout, staged: Staged, given: tuple[tuple[Layer, ...], str], result: Desired
-) -> dict[str, Any] | None:
-    manifest, (site, environment) = staged.manifest, given
+def check_configuration(
+    context: Context,
+    staged: Staged,
+    secrets: SiteSecrets,
+    *,
+    site: tuple[Layer, ...],
+    environment: str,
+) -> Desired:
+    """Return what is wrong with the values of a host for a release, and with what its templates make of them.
 
-    def member(path: str) -> Layer:
-        return Layer(path, system.read(f"{staged.directory}/{path}", LIMITS.document_bytes))
+    Args:
+        context: The product.
+        staged: The release.
+        secrets: Resolves the references among the values.
+        site: Layers of the command line, from the weakest.
+        environment: What templates see as `waybill.environment`.
 
-    layers = [member(manifest.values)] if manifest.values else []
-    try:
-        data = system.read(layout.site_values, LIMITS.document_bytes, follow=True)
-        layers.append(Layer(layout.site_values, data, system.mode_of(layout.site_values)))
-    # A site without values of its own uses the defaults of the release.
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        hint = "run as root" if isinstance(error, PermissionError) else ""
-        result.problems.append(Problem(layout.site_values, f"cannot read: {error.strerror}", hint))
-    schema = member(manifest.values_schema) if manifest.values_schema else None
-    # Before they are checked: what is said of a wrong value quotes it.
-    result.secrets, result.notes = site_secrets([*layers, *site], schema)
-    try:
-        return resolve([*layers, *site], schema, BuiltIns(manifest.version, manifest.product, environment))
-    except HostNotReadyError as error:
-        result.problems += _problems(error)
-        return None
+    Raises:
+        HostNotReadyError: Secrets could not be kept secret.
+    """
+    result = Desired()
+    entries = staged.manifest.for_platform(context.system.platform())
+    files = [(to, entry) for entry in entries if (to := destination(entry))]
+    own = {file.path: file for file in step_files(staged.manifest, staged.directory, None)}
+    files += [(path, file.entry) for path, file in own.items()]
+    _configure(context, staged, secrets, files, (site, environment), result)
+    release = Release(staged.manifest, staged.identity, staged.directory, staged.directory)
+    _complete(context, release, own.values(), result)
+    result.problems += site_files(context, staged.manifest, staged.directory, None)[1]
+    return result
+
+
+def _complete(context: Context, release: Release, files: Iterable[StepFile], result: Desired) -> None:
+    """Let the methods complete what their steps render; a template without a result has a problem already."""
+    for file in files:
+        if file.path not in result.rendered or file.path in result.unrendered:
+            continue
+        data, problems = completed(context, release, file, result.rendered[file.path])
+        result.rendered[file.path] = data
+        result.problems += problems
+
+
+def _tells(data: bytes, secrets: Iterable[str]) -> bool:
+    """Return whether a secret of the site is in a rendered file."""
+    text = data.decode("utf-8", "replace")
+    return any(secret in text for secret in secrets)
+
+
+def _configure(
+    context: Context,
+    staged: Staged,
+    secrets: SiteSecrets,
+    files: list[tuple[str, FileEntry]],
+    given: tuple[tuple[Layer, ...], str],
+    result: Desired,
+    sight: Sight | None = None,
+) -> None:
+    """Merge the values, and render probes and templates with them."""
+    system, release = context.system, (staged.manifest, staged.directory)
+    result.unrendered |= {to for to, entry in files if entry.kind == "template"}
+    found = release_values(system, context.layout, release, *given, secrets.substitute)
+    result.secrets, result.layers = found.secrets, found.layers
+    result.notes += [*found.notes, *secrets.notes]
+    result.problems += found.problems
+    values, merged = found.configuration.values, found.configuration.merged
+    if staged.manifest.cluster:
+        said = {problem.where for problem in result.problems}
+        result.cluster, wrong = cluster_of(system, context.layout, staged.manifest.cluster, merged, sight)
+        # The schema of the release may refuse the same peer.
+        result.problems += [problem for problem in wrong if problem.where not in said]
+    # What cannot be read is no reason to keep quiet about what the templates lack.
+    if found.configuration.problems or (staged.manifest.cluster and not result.cluster):
+        return
+    if result.cluster:
+        values[BUILT_IN] |= {PEERS: result.cluster.as_value()}
+        result.members = result.cluster.as_bytes()
+    references = {**merged.values, BUILT_IN: values[BUILT_IN]}
+    rendering = Rendering.of(values, references, merged.told, secrets.values())
+    spans: dict[str, tuple[Span, ...]] = {}
+    result.health = _probes(staged.manifest, rendering, result, spans)
+    _render(system, staged, files, rendering, result, spans)
+    result.store_secrets = tuple(RecordedSecret(*row) for row in secrets.digests())
+    result.values = recorded(values, secrets.keyed, RecordedSecrets(result.store_secrets, spans))
+    result.notes += _narrowed(files, result.confidential)
+
+
+def _private(mode: int) -> int:
+    """Return the mode of a file with secrets of stores: 0600, or a declared one without rights of others."""
+    return 0o600 if mode == _DEFAULT_MODE else mode & ~_OTHERS
+
+
+def _narrowed(files: list[tuple[str, FileEntry]], confidential: set[str]) -> list[str]:
+    rows = [
+        f"{to} ({entry.mode:04o})"
+        for to, entry in files
+        if to in confidential and entry.install and _private(entry.mode) != entry.mode
+    ]
+    if not rows:
+        return []
+    more = f", … {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    what = f"not readable by other users, since secrets of stores are in it: {', '.join(rows[:_NAMED])}{more}"
+    return [f"{what}; a service that has to read it needs an `owner` in the bundle, or a `mode` such as 0640"]
 
 
 def _templated(manifest: Manifest, files: list[tuple[str, FileEntry]]) -> bool:
-    return any(entry.kind == "template" for _, entry in files) or any(
-        is_template(word) for check in manifest.health for word in (check.target, *check.command)
+    return (
+        manifest.cluster is not None
+        or any(entry.kind == "template" for _, entry in files)
+        or any(is_template(text) for check in manifest.health for _, text in texts(check))
     )
 
 
-def _probes(manifest: Manifest, values: Mapping[str, Any], result: Desired) -> tuple[HealthCheck, ...]:
-    """Return the health checks with their targets rendered: the site chooses ports."""
-    from installer.shared.rendering.release import Template, render_all
-
-    rows = {
-        f"bundle.json: health[{index}].{field}": (check.kind if field == "target" else "", text)
+def _probes(
+    manifest: Manifest, render: Rendering, result: Desired, spans: dict[str, tuple[Span, ...]]
+) -> tuple[HealthCheck, ...]:
+    """Return the health checks with their texts rendered: the site chooses ports."""
+    rows = [
+        (index, check.kind, name, text)
         for index, check in enumerate(manifest.health)
-        for field, text in (
-            ("target", check.target),
-            *((f"command[{number}]", word) for number, word in enumerate(check.command)),
-        )
+        for name, text in texts(check)
         if is_template(text)
-    }
-    templates = [Template(where, text.encode) for where, (_, text) in rows.items()]
-    filled: dict[str, str] = {}
-    for (where, (kind, text)), made in zip(rows.items(), render_all(templates, values), strict=False):
-        if isinstance(made, HostNotReadyError):
-            result.problems += _problems(made)
+    ]
+    templates = [
+        Template(f"bundle.json: health[{index}].{name}", text.encode) for index, _, name, text in rows
+    ]
+    filled: dict[int, dict[str, str]] = {}
+    for (index, kind, name, text), made in zip(rows, render(templates), strict=False):
+        if isinstance(made.data, HostNotReadyError):
+            result.problems += _problems(made.data)
             continue
-        filled[where] = made.decode()
-        # Before anything is stopped: a typing mistake in a values file is no reason to roll back.
-        form = "text without a NUL character" if b"\0" in made else target_fault(kind, filled[where])
-        form = form or ("the name of a program" if where.endswith(".command[0]") and not made else "")
-        if form:
-            what = f"{text} is {filled[where]!r:.80} with the values of this host, but must be {form}"
-            result.problems.append(Problem(where, what, "correct the values files; nothing was changed"))
-    return tuple(
-        replace(
-            check,
-            target=filled.get(f"bundle.json: health[{index}].target", check.target),
-            command=tuple(
-                filled.get(f"bundle.json: health[{index}].command[{number}]", word)
-                for number, word in enumerate(check.command)
-            ),
-        )
-        for index, check in enumerate(manifest.health)
+        filled.setdefault(index, {})[name] = made.data.decode()
+        problem = _probe_problem(index, (kind, name), text, made)
+        result.problems += [problem] if problem else []
+        spans[f"health {index}" if name == "target" else f"health {index}.{name}"] = made.spans
+    return tuple(with_texts(check, filled.get(index, {})) for index, check in enumerate(manifest.health))
+
+
+def _probe_problem(index: int, field: tuple[str, str], text: str, made: Rendered) -> Problem | None:
+    """Return what is wrong with a rendered text of a probe."""
+    # Before anything is stopped: a typing mistake in a values file is no reason to roll back.
+    where, data = (
+        f"bundle.json: health[{index}].{field[1]}",
+        made.data if isinstance(made.data, bytes) else b"",
     )
+    if made.confidential and field[1].startswith("command["):
+        what = f"{text} would put a secret into the arguments of a program, which every user can read"
+        return Problem(where, what, "the release has to give the program a file with the secret instead")
+    form = "text without a NUL character" if b"\0" in data else text_fault(*field, data.decode())
+    if not form:
+        return None
+    shown = "a text with a secret" if made.confidential else quoted(without_user(data.decode()))
+    what = f"{text} is {shown} with the values of this host, but must be {form}"
+    return Problem(where, what, "correct the values files; nothing was changed")
 
 
 def _render(
     system: System,
     staged: Staged,
     files: list[tuple[str, FileEntry]],
-    values: Mapping[str, Any],
+    render: Rendering,
     result: Desired,
+    spans: dict[str, tuple[Span, ...]],
 ) -> None:
     """Render the templates among the files, all of them in one child process."""
-    from installer.shared.rendering.release import Template, render_all
 
     def read(entry: FileEntry) -> bytes:
         template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
@@ -214,37 +353,15 @@ def _render(
     # A template that has no result has a problem, and no plan with a problem is carried out.
     result.rendered |= dict.fromkeys((to for to, _ in rows), b"")
     templates = [Template(entry.path, partial(read, entry)) for _, entry in rows]
-    for (to, _), made in zip(rows, render_all(templates, values), strict=False):
-        if isinstance(made, HostNotReadyError):
-            result.problems += _problems(made)
+    for number, ((to, _), made) in enumerate(zip(rows, render(templates), strict=False), 1):
+        result.confidential |= {to} if made.confidential else set()
+        spans[str(number)] = made.spans
+        if isinstance(made.data, HostNotReadyError):
+            result.problems += _problems(made.data)
         else:
-            result.rendered[to] = made
+            result.rendered[to] = made.data
+            result.unrendered.discard(to)
 
 
 def _problems(error: HostNotReadyError) -> list[Problem]:
     return list(error.problems) or [Problem(error.where, error.what, error.hint)]
-
-
-class _Owners:
-    """Looks up users and groups, each once; without root rights owners are not set."""
-
-    def __init__(self, system: System, problems: list[Problem]) -> None:
-        self._system = system
-        self._problems = problems
-        self._found: dict[str, tuple[int, int]] = {}
-
-    def find(self, owner: str, path: str) -> tuple[int, int]:
-        if not self._system.privileged:
-            return -1, -1
-        if owner not in self._found:
-            user, _, group = owner.partition(":")
-            uid = self._system.user_id(user) if user else 0
-            gid = self._system.group_id(group or user) if owner else 0
-            for what, name, number in (("user", user, uid), ("group", group or user, gid)):
-                if number is None:
-                    below = "" if self._system.live else f" --root {self._system.root}"
-                    hint = f"create it first: {what}add --system {name}{below}"
-                    problem = Problem(path, f"its {what} {name} does not exist on this host", hint)
-                    self._problems.append(problem)
-            self._found[owner] = (-1 if uid is None else uid, -1 if gid is None else gid)
-        return self._found[owner]

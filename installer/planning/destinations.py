@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from installer.core.errors import Problem
 from installer.core.format.destinations import SensitivePlace, holds_waybill, sensitive_places, unit_of
-from installer.deploy.file_operations import matches
+from installer.deploy.file_checks import matches
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.file_systems import FileSystems
@@ -57,6 +57,9 @@ class Admission:
         if why := self.file_systems.fault(place, item.kind):
             return [Problem(path, why, "ask for a destination on another file system")], []
         poor = self.file_systems.poor(parent(place))
+        if poor and item.capabilities:
+            what = f"gets {item.capabilities}, but {poor} keeps no capabilities"
+            return [Problem(path, what, "ask for a destination on another file system")], []
         if poor:
             self._loose.setdefault(poor, []).append(item)
         # These file systems tell names apart by more than upper and lower case.
@@ -138,7 +141,7 @@ class Admission:
         if not any(holds_waybill(each) for each in (item.path, place)):
             return None
         what = (
-            f"holds files of Waybill, so no release changes its mode or owner ({seen.mode:04o} now, "
+            f"holds files of Waybill, so no release changes its mode or owner ({seen.bits:04o} now, "
             f"{item.mode:04o} in the release)"
         )
         return Problem(item.path, what, _BUNDLE)
@@ -159,7 +162,7 @@ class Admission:
         """Return the problem of a place that cannot be examined."""
         if isinstance(error, ForeignLinkError):
             link = shlex.quote(error.link)
-            hint = f"check where it leads; then remove it, or give it to root: chown -h root:root {link}"
+            hint = f"check where it leads; then remove it, or give it to root: `chown -h root:root {link}`"
             return Problem(path, error.strerror or "", hint)
         hint = "check that path and the file system that it is on"
         if isinstance(error, PermissionError) and not self._system.privileged:

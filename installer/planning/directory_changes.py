@@ -8,7 +8,7 @@ from dataclasses import replace
 from installer.core.errors import Problem
 from installer.core.format.destinations import is_standard
 from installer.deploy.file_backups import saw
-from installer.deploy.file_operations import matches
+from installer.deploy.file_checks import matches
 from installer.host.system import Seen, System
 from installer.planning.changes import Changes, FileChange
 from installer.planning.drift import condition, difference, entry_of, restored
@@ -40,7 +40,7 @@ def refusal(item: Installed, seen: Seen) -> Problem:
     path = shlex.quote(item.path)
     own = "" if item.uid == -1 else f"chown {item.uid}:{item.gid} {path} && "
     hint = (
-        f"set it yourself: {own}chmod {item.mode:04o} {path}; to leave it as it is: --on-drift "
+        f"set it yourself: `{own}chmod {item.mode:04o} {path}`; to leave it as it is: --on-drift "
         f"keep:{path}; to let the release change it: --on-drift replace:{path}"
     )
     return Problem(item.path, what, hint)

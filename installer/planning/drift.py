@@ -6,12 +6,13 @@ conffiles it can be kept: then the version of the release is written next to it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
 from installer.core.errors import Problem, UsageError
-from installer.deploy.file_operations import matches
+from installer.deploy.file_checks import matches
 from installer.deploy.operation import Json
 from installer.host.directories import parent
 from installer.host.file_systems import FileSystems
@@ -102,7 +103,8 @@ class Drifted:
 
 def condition(what: Seen | Installed) -> str:
     """Return mode and owner of a directory, as records and plans have them: `0755 0:0`."""
-    return f"{what.mode:04o} {what.uid}:{what.gid}"
+    bits = what.bits if isinstance(what, Seen) else what.mode
+    return f"{bits:04o} {what.uid}:{what.gid}"
 
 
 def restored(item: Installed) -> Installed:
@@ -128,7 +130,8 @@ def entry_of(item: Installed, poor: str = "") -> Json:
         common |= {"uid": -1, "gid": -1, "loose": True}
     if item.kind == "dir":
         return common
-    return {**common, "sha256": item.sha256, "source": item.source}
+    granted = {"capabilities": item.capabilities} if item.capabilities else {}
+    return {**common, **granted, "sha256": item.sha256, "source": item.source}
 
 
 def difference(seen: Seen, item: Installed, poor: str = "") -> str:
@@ -148,10 +151,12 @@ def difference(seen: Seen, item: Installed, poor: str = "") -> str:
     found = ["has different content"] if seen.kind == "file" and seen.sha256 != item.sha256 else []
     if found and poor:
         return found[0]
-    found += [f"has mode {seen.mode:04o}, not {item.mode:04o}"] if seen.mode != item.mode else []
+    found += [f"has mode {seen.bits:04o}, not {item.mode:04o}"] if seen.bits != item.mode else []
     owner = tuple(old if new == -1 else new for old, new in ((seen.uid, item.uid), (seen.gid, item.gid)))
     if (seen.uid, seen.gid) != owner:
         found.append(f"belongs to {seen.uid}:{seen.gid}, not to {owner[0]}:{owner[1]}")
+    if item.capabilities and seen.capabilities != item.capabilities:
+        found.append(f"has {seen.capabilities or 'no capabilities'}, not {item.capabilities}")
     return " and ".join(found)
 
 
@@ -162,10 +167,14 @@ def same_content(seen: Seen, item: Installed) -> bool:
 
 def set_back(seen: Seen, item: Installed) -> str:
     """Return the commands that give a file or directory the owner and mode of an item."""
+    path = shlex.quote(item.path)
     owner = tuple(old if new == -1 else new for old, new in ((seen.uid, item.uid), (seen.gid, item.gid)))
     # The owner first: chown(2) clears bits of the mode.
-    commands = [f"chown {owner[0]}:{owner[1]} {item.path}"] if (seen.uid, seen.gid) != owner else []
-    commands += [f"chmod {item.mode:04o} {item.path}"] if commands or seen.mode != item.mode else []
+    commands = [f"chown {owner[0]}:{owner[1]} {path}"] if (seen.uid, seen.gid) != owner else []
+    commands += [f"chmod {item.mode:04o} {path}"] if commands or seen.bits != item.mode else []
+    # Last: chown(2) takes them away.
+    if item.capabilities and (commands or seen.capabilities != item.capabilities):
+        commands.append(f"setcap '{item.capabilities}' {path}")
     return " && ".join(commands)
 
 

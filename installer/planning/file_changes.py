@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from installer.core.errors import Problem
 from installer.deploy.file_backups import saw, saw_at
-from installer.deploy.file_operations import CLEARED, matches
+from installer.deploy.file_checks import CLEARED, matches
 from installer.deploy.operation import Json
 from installer.host.directories import parent
 from installer.host.host import A_KIND
@@ -185,6 +185,9 @@ class _Comparison:
         self.result.installed.append(item)
         if matches(seen, entry):
             return
+        if seen.capabilities and not item.capabilities and not (before and before.capabilities):
+            what = f"{seen.capabilities}, which this host gave to its old content: the new content gets none"
+            self.result.notes.append(f"{item.path} loses {what}")
         if seen.kind == "absent":
             verb: Verb = "make" if item.kind == "dir" else "restore" if before else "add"
             if item.kind == "dir":
@@ -273,7 +276,7 @@ class _Comparison:
         first = "move it away"
         if same_content(seen, as_was := before or item):
             # Nobody's work is in it: there is nothing to move away.
-            first = f"set it back: {set_back(seen, as_was)}"
+            first = f"set it back: `{set_back(seen, as_was)}`"
         elif item.path in self._rendered and before:
             first = "put the change into the values file of the site"
         keep = "; to keep it: --on-drift keep" if self._is_configuration(item) else ""
@@ -354,7 +357,7 @@ class _Comparison:
         else:
             self.result.drifted.append(Drifted(item.path, what, "refuse", "", item.origin))
             seen = self._system.observe(item.path)
-            first = f"set it back: {set_back(seen, item)}" if same_content(seen, item) else "move it away"
+            first = f"set it back: `{set_back(seen, item)}`" if same_content(seen, item) else "move it away"
             hint = f"{first}; to remove it (a copy is kept): --on-drift replace"
             self._refuse(item.path, f"was changed on this host ({what})", hint)
         return True

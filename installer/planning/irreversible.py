@@ -50,7 +50,7 @@ def rollback_problems(state: State, target: Entry) -> list[Problem]:
     """Return why a rollback to `target` is refused: releases that ran since did what cannot be undone."""
     hint = (
         f"install a newer release instead; or restore data that {target.version} can read, then "
-        "run: install rollback --data-restored"
+        "run `install rollback --data-restored`"
     )
     return [
         Problem(f"{entry.version} ran on this host", f"its {step}", hint)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from installer.core.errors import Problem, UsageError
-from installer.core.format.manifest import Deployment, Manifest
+from installer.core.format.manifest import Deployment, FileEntry, Manifest
 from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS, images_in_engine
+from installer.core.schema_errors import spelling_hint
+from installer.deploy.configuration.planned import sparing
 from installer.deploy.method import Target
 from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
+from installer.deploy.systemctl import is_masked
 from installer.host.context import Context
+from installer.host.system import System
 from installer.state.release import Release
 from installer.state.state import Entry
 
@@ -88,7 +92,7 @@ def _refuse_unknown(named: Collection[str], only: frozenset[str], skip: frozense
         if unknown := sorted(names.difference(named)):
             raise UsageError(
                 f"{flag} {','.join(unknown)}: the release has no such method",
-                hint=f"it has {', '.join(sorted(named))}",
+                hint=spelling_hint(unknown[0], sorted(named), f"it has {', '.join(sorted(named))}"),
             )
     # A release without its files would be a state that no other command knows.
     if FILES.name in skip:
@@ -101,6 +105,22 @@ def _refuse_unknown(named: Collection[str], only: frozenset[str], skip: frozense
 def _sentence(name: str, why: str, used: Collection[str]) -> str:
     only = f"--only {','.join([*sorted(used), name])}"
     return f'step "{name}" is skipped{why.format(only=only)}'
+
+
+def is_installed(
+    system: System, used: Collection[str], there: Container[str], entry: FileEntry, path: str
+) -> bool:
+    """Return whether a file of a step is installed at a path.
+
+    Args:
+        system: The host. What its administrator has masked is left as it is.
+        used: The methods that are used.
+        there: Paths of files that the running release has installed.
+        entry: The file.
+        path: The path.
+    """
+    kinds = {each.kind for name in used if name in SPECS for each in SPECS[name].options if each.directory}
+    return path in there or (entry.kind in kinds and not is_masked(system, path))
 
 
 def outside_root(context: Context, operations: Iterable[Op], *, probes: bool) -> Iterator[str]:
@@ -141,6 +161,14 @@ class MethodStep:
         """Whether it belongs to the method of a release's own files or images, which others rely on."""
         return self.name in IMPLICIT
 
+    @property
+    def rendered(self) -> list[str]:
+        """The paths of the files that the new release renders for it."""
+        spec = SPECS.get(self.name)
+        if self.new is None or spec is None:
+            return []
+        return [f"{self.new.release.directory}/{place}" for _, place in spec.rendered(self.new.options)]
+
     def drift(self, context: Context) -> list[Problem]:
         """Return where the host differs from the new release, as far as the method can tell."""
         used = method(self.name)
@@ -148,11 +176,17 @@ class MethodStep:
 
 
 def method_steps(
-    old: tuple[Entry, Release] | None, new: Release | None, selection: Selection
+    old: tuple[Entry, Release] | None, new: Release | None, selection: Selection, spared: Sequence[str] = ()
 ) -> list[MethodStep]:
     """Pair the steps of both releases: each with the same step of the other.
 
     Steps of the old release alone come first and in reverse: they are stopped before new ones start.
+
+    Args:
+        old: The running release.
+        new: The release that is to run.
+        selection: Which methods are used.
+        spared: Units of the new release that are left alone if they run.
     """
     before: dict[StepKey, Target] = {}
     if old is not None:
@@ -162,11 +196,15 @@ def method_steps(
     after = targets(new, selection.used) if new is not None else {}
     gone = [MethodStep(key.method, target, None) for key, target in before.items() if key not in after]
     come = [
-        MethodStep(key.method, before.get(key), target)
+        MethodStep(key.method, before.get(key), sparing(target, spared) if _has_units(key.method) else target)
         for key, target in after.items()
         if key.method in selection.used
     ]
     return [*reversed([step for step in gone if step.name not in selection.skipped]), *come]
+
+
+def _has_units(name: str) -> bool:
+    return name in SPECS and any(option.kind == "unit" for option in SPECS[name].options)
 
 
 class StepKey(NamedTuple):

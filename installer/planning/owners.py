@@ -90,7 +90,7 @@ def other_products(context: Context, resolver: Resolver) -> OtherProducts:
             # An ordinary user may plan; what he may not read he is told of, and it is no problem of the host.
             found.unknown.append(Problem(other.base, f"cannot be read: {error.strerror}", "run as root"))
         except WaybillError as error:
-            hint = error.hint or f"run: install recover --product {name}"
+            hint = error.hint or f"run `install recover --product {name}`"
             found.unknown.append(Problem(error.where or other.base, error.what, hint))
     return found
 
@@ -163,5 +163,5 @@ def ask_for_another_name(product: str) -> str:
     """Return the remedy for what another product has."""
     return (
         f"ask the team that built the bundle to use another name in bundle.yaml; or remove {product} "
-        f"first: install remove {product}"
+        f"first: `install remove {product}`"
     )

@@ -8,16 +8,19 @@ from typing import Any
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.destinations import SensitivePlace
 from installer.core.format.manifest import Source
+from installer.deploy.configuration.planned import NO_EFFECTS, Effects
 from installer.deploy.method_registry import is_point_of_no_return
 from installer.deploy.operation import Op
 from installer.host.disk_space import Need
 from installer.planning.changes import Changes
+from installer.planning.cluster.check import ClusterReport
 from installer.planning.drift import NOTHING_SAID, Policy
 from installer.shared.redaction import Diff
 from installer.shared.review.review import NO_REVIEW, Review
 from installer.shared.values import Layer
 from installer.state.recorded_values import ValueChange
 from installer.state.release import Release
+from installer.state.site_layers import LayerUse
 from installer.state.state import Entry, State
 
 
@@ -29,10 +32,11 @@ class Options:
         only: Methods that `--only` names.
         skip: Methods that `--skip` names.
         drift: What becomes of files that somebody edited, or that are not ours.
-        values: Values files of the command line, from the weakest.
+        values: Layers of the command line, from the weakest.
         keep: How many releases are retained from now on; 0: as many as until now.
         data_restored: Whether to roll back past a step that cannot be undone.
         retry_failed: Whether to apply a release that failed on this host before.
+        allow_quorum_loss: Whether the cluster of the host may lose its quorum.
     """
 
     only: frozenset[str] = frozenset()
@@ -42,6 +46,7 @@ class Options:
     keep: int = 0
     data_restored: bool = False
     retry_failed: bool = False
+    allow_quorum_loss: bool = False
 
 
 DEFAULT_OPTIONS = Options()
@@ -90,9 +95,12 @@ class Plan:
         release: The new release.
         sound: Whether the release itself is in order: what prevents it, if anything, is the host's.
         sensitive: Destinations by which the release decides over the host itself.
-        value_changes: Which values of the site a rollback changes; never the values themselves.
+        value_changes: Which values a rollback changes, defaults included; never the values themselves.
         review: What the release does as root, and what it opens.
         known: Files of the release that the running one has, byte for byte.
+        layers: Where the values of templates come from, from the weakest; empty where none are used.
+        effects: What is checked before configuration files change, and what happens then.
+        cluster: The cluster of the host, and which of its peers answer; None where nothing is expected of it.
     """
 
     verb: str
@@ -117,6 +125,9 @@ class Plan:
     value_changes: tuple[ValueChange, ...] = ()
     review: Review = NO_REVIEW
     known: frozenset[str] = field(default=frozenset(), repr=False)
+    layers: tuple[LayerUse, ...] = ()
+    effects: Effects = NO_EFFECTS
+    cluster: ClusterReport | None = None
 
     @property
     def final_steps(self) -> list[str]:
@@ -140,7 +151,9 @@ class Plan:
             what = f"{self.product} {self.new.version}" if self.new else self.product
             error = PlanNotReadyError(
                 f"the host is not ready for {what}: {count} problem{'s' if count > 1 else ''}",
-                hint="nothing was changed; fix the problems listed above and run the same command again",
+                # Some of them name an option, such as --retry-failed: without it the next run ends like this.
+                hint="nothing was changed; fix the problems listed below and run the command again, with the "
+                "options that they name, if any",
                 problems=self.problems,
             )
             error.resumable = self.sound
@@ -158,10 +171,13 @@ class Plan:
             "files": [asdict(change) for change in self.changes.changes],
             "edited": [asdict(each) for each in self.changes.drifted],
             "values": [asdict(each) for each in self.value_changes],
+            "layers": [asdict(each) for each in self.layers],
+            "cluster": self.cluster.as_json() if self.cluster else None,
             "config": [asdict(each) for each in self.diffs],
             "point_of_no_return": self.final_steps,
             "irreversible": list(self.new.irreversible) if self.new else [],
             "pruned": [entry.brief() for entry in self.state.goes(self.new)],
+            **self.effects.as_json(),
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": dict(self.skipped),
             "space": [asdict(need) for need in self.needs],

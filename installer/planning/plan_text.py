@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from installer.core.format.destinations import sensitive_lines
+from installer.host.layout import Layout
 from installer.planning import irreversible
 from installer.planning.changes import FileChange
 from installer.planning.plan import Plan
 from installer.planning.views.content_diff import diff_lines
 from installer.planning.views.drift_lines import drifted_rows
 from installer.shared.humanize import size_text
-from installer.shared.review.review import program_lines, risk_lines
+from installer.shared.review.review import review_lines
 from installer.shared.terminal.listing import SHORT, Row, limited, listed
 
 MOST = 20
@@ -29,6 +30,15 @@ _WORDS = {
 }
 _SIGNS = {"add": "+", "replace": "~", "restore": "!", "remove": "-", "make": "+", "set": "~"}
 
+_LAYERS = {
+    "defaults": " (the defaults of the release)",
+    "release-environment": " (the release, for this environment)",
+    "release-cluster": " (the release, for this cluster)",
+    "environment": " (environment)",
+    "cluster": " (cluster)",
+    "host": " (host)",
+    "values": " (--values)",
+}
 _VALUE_SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
@@ -67,10 +77,14 @@ def _lines(plan: Plan, everything: bool) -> Iterator[str]:
         yield "changed on this host, or not installed by Waybill:"
         rows = drifted_rows(plan.changes.drifted)
         yield from (f"  {line}" for line in listed(rows, everything=everything))
+    yield from _layers(plan)
     yield from _values(plan, everything)
+    yield from plan.effects.lines()
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)
+    if plan.cluster:
+        yield from plan.cluster.lines()
     yield from irreversible.final_lines(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
@@ -89,23 +103,31 @@ def _notes(notes: Sequence[str], everything: bool) -> Iterator[str]:
     yield from (f"note: {line}" for line in limited(files, "files", everything=everything))
 
 
+def _layers(plan: Plan) -> Iterator[str]:
+    """Show where values come from, the strongest last; nothing where the release has defaults only."""
+    if any(each.layer != "defaults" for each in plan.layers):
+        yield "values, the last one wins:"
+        files = [f"  {each.file}{_LAYERS.get(each.layer, '')}" for each in plan.layers]
+        # Nobody types hundreds of settings; a script may.
+        yield from limited(files, "layers", everything=False)
+
+
 def _values(plan: Plan, everything: bool) -> Iterator[str]:
     if not plan.value_changes or plan.new is None:
         return
-    yield "values: the rollback brings back the site values that this release had when it ran last:"
+    version, path = plan.new.version, Layout(plan.product).site_values
+    # Only digests are recorded: whether a value was set by the site or is the release's own is not known.
+    yield f"values: the rollback brings back those that {version} ran with, its defaults included; changed:"
     lines = [f"{_VALUE_SIGNS[each.change]} {each.key}" for each in plan.value_changes]
     yield from (f"  {line}" for line in limited(lines, "values", everything=everything))
-    yield f"  to keep the values of today, install the bundle of {plan.new.version} instead"
+    yield f"  to run {version} with other values: after the rollback set them in {path}"
+    yield f"  and run `install apply BUNDLE` with the bundle of {version}"
 
 
 def _review(plan: Plan) -> Iterator[str]:
     """Show what the release does as root, with its text, and what it opens."""
-    yield from risk_lines(plan.review.risks, MOST)
-    if plan.review.programs:
-        yield "what runs on this host:"
-        before = plan.old.version if plan.old else ""
-        shown = program_lines(plan.review.programs, PROGRAM_LINES, plan.known, before)
-        yield from (f"  {line}" for line in shown)
+    before = plan.old.version if plan.old else ""
+    yield from review_lines(plan.review, MOST, PROGRAM_LINES, plan.known, before)
 
 
 def _headline(plan: Plan) -> str:

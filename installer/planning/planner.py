@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import Problem, RefusedError
 from installer.core.format.manifest import FileEntry, Manifest
-from installer.core.format.methods import SPECS
-from installer.deploy import health
+from installer.deploy.configuration.planned import NO_EFFECTS, Effects
+from installer.deploy.configuration.planned import effects as configuration_effects
+from installer.deploy.configuration.planned import operations as on_change_operations
 from installer.deploy.file_operations import LINK, batches
+from installer.deploy.health.needs import probe_problems, selected
 from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
 from installer.host.context import Context
@@ -18,16 +21,19 @@ from installer.host.disk_space import Demand, Need, space_problems
 from installer.host.layout import release_name
 from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
 from installer.planning.changes import Changes, without_sources
+from installer.planning.cluster import members
+from installer.planning.cluster.check import Change, ClusterReport, check_plan
 from installer.planning.desired_state import Desired, desired
 from installer.planning.destinations import Admission
-from installer.planning.drift import NOTHING_SAID
 from installer.planning.file_changes import compare
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
 from installer.planning.review import reviewed, unchanged_files
+from installer.planning.step_files import comparison as step_files
 from installer.planning.views.content_diff import planned_diffs
 from installer.planning.views.visible_release import HIDDEN, Visible, visible_release
+from installer.secrets.site import SiteSecrets
 from installer.shared.review.review import NO_REVIEW
 from installer.staging.staged import Staged
 from installer.state import recorded_values
@@ -45,6 +51,7 @@ def plan_apply(
     *,
     evidence: Evidence = NO_EVIDENCE,
     notes: Sequence[str] = (),
+    keeps_key: bool = False,
 ) -> Plan:
     """Return the plan by which a verified bundle becomes the running release.
 
@@ -57,22 +64,30 @@ def plan_apply(
         options: What the operator chose.
         evidence: What its verification found; kept with the release.
         notes: What is out of the ordinary about the bundle; the plan begins with it.
+        keeps_key: Whether the key for digests of secrets is created if there is none: for a plan that is
+            carried out.
 
     Raises:
         UsageError: `--only` or `--skip` name what is not there.
         NotUndoneError: What runs now is damaged.
+        HostNotReadyError: Secrets could not be kept secret.
     """
     manifest = staged.manifest
     # Taken now: paths of the record and of copies contain it, and the plan shows them.
     number = next_transaction(context.system, context.layout, state)
     name = release_name(manifest.sequence, staged.identity)
     directory = context.layout.release(name)
-    again = record_rebuild.rebuilt_release(context, state, staged, options.values, evidence.environment)
+    secrets = SiteSecrets(context, keeps_key=keeps_key)
+    sight = members.sight_of(context, state.current, manifest)
+    again = record_rebuild.rebuilt_release(
+        context, state, staged, secrets, options.values, evidence.environment, sight
+    )
     planner = Planner(context, state, options, number, staged.demands, again, notes)
     wanted = desired(
-        context.system, context.layout, staged,
+        context, staged, secrets,
         directory=directory, record=context.layout.record(number), site=options.values,
-        environment=evidence.environment, installs=planner.installs(manifest),
+        environment=evidence.environment, sight=sight, installs=planner.installs(manifest),
+        used=planner.used(manifest),
     )  # fmt: skip
     entry = Entry(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
@@ -89,7 +104,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
     Args:
         context: The product.
         state: Its state.
-        options: What the operator chose; of it only what becomes of edited files counts.
+        options: What the operator chose; of it only what becomes of edited files and of the quorum counts.
 
     Raises:
         RefusedError: There is none.
@@ -98,7 +113,7 @@ def plan_remove(context: Context, state: State, options: Options | None = None) 
     if state.current is None:
         raise RefusedError(f"{context.layout.product} is not installed here")
     number = next_transaction(context.system, context.layout, state)
-    planner = Planner(context, state, Options(drift=options.drift if options else NOTHING_SAID), number)
+    planner = Planner(context, state, options or Options(), number)
     return planner.plan("remove", None, None, Desired(), [])
 
 
@@ -126,7 +141,8 @@ class Planner:
         self._partial = visible is not None and visible.partial
         self._again = again is not None
         self._problems: list[Problem] = []
-        self._unfit: set[str] = set()  # methods that cannot run here, for which nothing is planned
+        self._restarts = False  # whether services are stopped or started
+        self._unfit = set[str]()  # methods that cannot run here, or lack a file: nothing is planned for them
         self._notes: list[str] = [*notes, *([record_rebuild.NOTE] if again else [])]
         self._notes += [f"not shown: {HIDDEN}; {AS_ROOT}"] if self._partial else []
 
@@ -148,50 +164,58 @@ class Planner:
         context, state = self._context, self._state
         old = self.old
         self._learn(wanted, entry)
+        rotated = self._rotated(wanted)
         chosen = (
             self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
         )
-        installed_before = old.installed if old else ()
+        inside, installed_before = step_files.split(context.layout, old.installed if old else ())
+        own, items = step_files.split(context.layout, wanted.items)
         links = {item.path for item in wanted.items if item.kind == "link"}
         gone = {item.path for item in installed_before if item.kind == "link"} - links
         admission = Admission(context, gone)
         changes = compare(
-            context.system, context.layout, self._number, installed_before, wanted.items, admission,
+            context.system, context.layout, self._number, installed_before, items, admission,
             policy=self._options.drift, rendered=wanted.rendered.keys(), back=verb == "rollback",
         )  # fmt: skip
+        step_files.compare(context.system, changes, inside, own, placed=verb == "apply")
         installed = tuple(changes.installed)
         if entry is not None and release is not None:
             # Only now it is known which directories are created for the release.
-            release = replace(release, installed=installed, health=wanted.health)
+            release = replace(release, installed=installed, health=wanted.health, rendered=wanted.rendered)
             entry = replace(
                 entry,
                 methods=tuple(sorted(chosen.used)),
                 record_sha256=sha256_hex(record_bytes(installed, wanted.health)),
             )
+        effects = self._effects(release, chosen, changes)
         jobs = method_selection.method_steps(
-            (state.current, old) if state.current and old else None, release, chosen
+            (state.current, old) if state.current and old else None, release, chosen, effects.acts.spared
         )
-        nothing = self._nothing(entry, release, old, changes, jobs)
+        self._unfit = {job.name for job in jobs if not wanted.unrendered.isdisjoint(job.rendered)}
+        # A secret that no template uses is in the record all the same.
+        nothing = not rotated and self._nothing(entry, release, old, changes, jobs)
+        effects = NO_EFFECTS if nothing else effects
         methods = [] if nothing else self._methods(jobs)
         if verb == "remove":
-            items = removal.inventory(context, state, old, changes)
-            first = [removal.record_operation(items), *first]
+            things = removal.inventory(context, state, old, changes)
+            first = [removal.record_operation(things), *first]
         # Nothing to do means no transaction at all, not an empty one.
-        operations = [] if nothing else [*first, *self._operations(changes, jobs, entry)]
+        operations = [] if nothing else [*first, *self._operations(changes, jobs, entry, effects)]
+        cluster = None if nothing else self._cluster(verb, release, wanted)
         entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
-        self._problems += [*wanted.problems, *changes.problems]
-        self._problems += admission.unknown(wanted.items, installed_before)
+        self._problems += [*wanted.problems, *changes.problems, *effects.problems]
+        self._problems += admission.unknown(items, installed_before)
         if release is not None:
             self._problems += name_problems(admission.others, [*names_of(context, release, chosen.used)])
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
-        probes = health.selected(wanted.health, chosen.used, live=context.live)
-        self._problems += health.missing(context, probes)
+        probes = selected(wanted.health, chosen.used, live=context.live)
+        self._problems += probe_problems(context, probes, release)
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
-        self._notes += admission.loose_notes()
+        self._notes += [*effects.notes, *admission.loose_notes()]
         self._notes += method_selection.outside_root(context, operations, probes=bool(probes))
         if verb == "remove":
-            self._notes += removal.removal_notes(context, state, items)
+            self._notes += removal.removal_notes(context, state, things)
         elif verb == "rollback" and entry is not None:
             if self._options.data_restored:
                 self._notes += irreversible.rollback_notes(state, entry)
@@ -212,16 +236,29 @@ class Planner:
             needs=tuple(needs),
             problems=tuple(map(context.secrets.hide_problem, self._problems)),
             notes=tuple(map(context.secrets.hide, self._notes)),
-            rendered=_record_files(wanted),
+            rendered=wanted.record_files(),
             operations=tuple(operations),
             state=replace(state, keep=self._options.keep or state.keep),
             number=self._number,
             release=release,
             sound=not wanted.problems,
-            sensitive=admission.sensitive(wanted.items),
+            sensitive=admission.sensitive(items),
             value_changes=wanted.value_changes,
             review=NO_REVIEW if release is None or nothing else reviewed(context, release, chosen.used),
             known=unchanged_files(old, release),
+            layers=wanted.layers,
+            effects=effects,
+            cluster=cluster,
+        )
+
+    def _effects(self, release: Release | None, chosen: Selection, changes: Changes) -> Effects:
+        """Return what is checked before files change, and what happens then."""
+        current = self._state.current
+        return configuration_effects(
+            self._context,
+            (self.old, current.methods) if self.old and current else None,
+            (release, chosen.used) if release else None,
+            changes.of_files(),
         )
 
     def _learn(self, wanted: Desired, entry: Entry | None) -> None:
@@ -233,12 +270,25 @@ class Planner:
         secrets.add(wanted.secrets)
         self._notes += wanted.notes
 
+    def _rotated(self, wanted: Desired) -> tuple[str, ...]:
+        """Return the keys of secrets that have changed since the running release was rendered."""
+        context, current = self._context, self._state.current
+        if current is None or not wanted.store_secrets:
+            return ()
+        then = recorded_values.read_secrets(context.system, context.layout, current.record)
+        keys = then.changed(wanted.store_secrets)
+        self._notes += recorded_values.rotation_notes(keys, current.version)
+        return keys
+
+    def used(self, manifest: Manifest) -> frozenset[str]:
+        """Return the methods of a release that are used."""
+        return self._select(manifest).used
+
     def installs(self, manifest: Manifest) -> Callable[[FileEntry, str], bool]:
         """Return whether a file of a step is installed: its method is used, or the running release has it."""
-        specs = [SPECS[name] for name in self._select(manifest).used if name in SPECS]
-        kinds = {option.kind for spec in specs for option in spec.options if option.directory}
-        there = {item.path for item in self.old.installed} if self.old else set()
-        return lambda entry, path: entry.kind in kinds or path in there
+        there = {item.path for item in self.old.installed} if self.old else set[str]()
+        used = self._select(manifest).used
+        return partial(method_selection.is_installed, self._context.system, used, there)
 
     def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
         options, current = self._options, self._state.current
@@ -296,17 +346,22 @@ class Planner:
                 plans.append(MethodPlan(job.name, lines))
         return plans
 
-    def _operations(self, changes: Changes, jobs: list[MethodStep], entry: Entry | None) -> list[Op]:
+    def _operations(
+        self, changes: Changes, jobs: list[MethodStep], entry: Entry | None, effects: Effects
+    ) -> list[Op]:
         link, label = {"path": self._context.layout.current, "kind": "absent"}, "remove the link `current`"
         if entry is not None:
             label = f"point `current` to {entry.version}"
             link = {**link, "kind": "link", "target": f"releases/{entry.name}"}
         # Undone in reverse: files first, then image tags, and the services that use both come back last.
         services = self._of([job for job in jobs if not job.implicit])
+        self._restarts = bool(services)
         images = self._of([job for job in jobs if job.implicit])
         first = [op for op in (*services, *images) if op.phase != "activate"]
         last = [op for op in (*images, *services) if op.phase == "activate"]
-        return [*first, *changes.operations(), *batches([link], LINK, label), *last]
+        # Undone right after the files are back; done before services start, which may need their result.
+        before, after = on_change_operations(effects.acts)
+        return [*first, *before, *changes.operations(), *batches([link], LINK, label), *after, *last]
 
     def _of(self, jobs: Sequence[MethodStep]) -> list[Op]:
         ops: list[Op] = []
@@ -314,6 +369,16 @@ class Planner:
             if job.name not in self._unfit and (found := method(job.name)):
                 ops += found.operations(self._context, job.old, job.new)
         return ops
+
+    def _cluster(self, verb: str, release: Release | None, wanted: Desired) -> ClusterReport | None:
+        change = Change(
+            self._restarts, self.old is not None, release is not None, self._options.allow_quorum_loss
+        )
+        current, cluster = self._state.current, wanted.cluster
+        found = check_plan(self._context, verb, current, self.old, release, cluster, change)
+        self._problems += found.problems if found else ()
+        self._notes += found.notes if found else ()
+        return found
 
     def _look(self, changes: Changes, operations: list[Op]) -> list[Need]:
         # Each operation is in the journal up to three times: INTENT, DONE and UNDONE.
@@ -333,9 +398,3 @@ class Planner:
                     f"{change.path} differs from the installed release; a copy is kept: {change.kept}"
                 )
         self._notes += [*changes.notes, *(why for _, why in sorted(chosen.skipped.items()))]
-
-
-def _record_files(wanted: Desired) -> dict[str, bytes]:
-    """Return what is written next to the record of a release, by name."""
-    files = {str(number): data for number, data in enumerate(wanted.rendered.values(), 1)}
-    return files | ({recorded_values.NAME: wanted.values} if wanted.values else {})

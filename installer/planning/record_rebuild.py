@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from installer.core.errors import NotUndoneError, TamperedError
-from installer.deploy.file_operations import matches
+from installer.deploy.file_checks import matches
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.system import Seen
+from installer.planning.cluster.discovery import Sight
 from installer.planning.desired_state import desired
 from installer.planning.drift import condition, entry_of
+from installer.secrets.site import SiteSecrets
 from installer.shared.values import Layer
 from installer.staging.staged import Staged
 from installer.state.release import DamagedReleaseError, Installed, Release, open_release, read_record
@@ -28,7 +30,13 @@ NOTE = "the record of the installed release is damaged: Waybill rebuilds it from
 
 
 def rebuilt_release(
-    context: Context, state: State, staged: Staged, site: tuple[Layer, ...], environment: str
+    context: Context,
+    state: State,
+    staged: Staged,
+    secrets: SiteSecrets,
+    site: tuple[Layer, ...],
+    environment: str,
+    sight: Sight | None = None,
 ) -> Release | None:
     """Return the running release if its record is damaged and `staged` is the same release.
 
@@ -36,8 +44,10 @@ def rebuilt_release(
         context: The host.
         state: The state of the product.
         staged: The verified bundle.
+        secrets: Resolves the references among the values.
         site: Values files of the command line.
         environment: What templates see as `waybill.environment`.
+        sight: Looks for the peers of the cluster, once for this and for the plan.
 
     Returns:
         The release; None where it is not damaged, or `staged` is another release.
@@ -60,8 +70,9 @@ def rebuilt_release(
         installed, health = read_record(system, layout, current)
     except DamagedReleaseError:
         wanted = desired(
-            system, layout, staged,
+            context, staged, secrets,
             directory=directory, record=layout.record(current.record), site=site, environment=environment,
+            sight=sight,
         )  # fmt: skip
         installed, health = tuple(_ours(context, state, current, wanted.items)), wanted.health
     return Release(staged.manifest, staged.identity, directory, directory, installed, health)

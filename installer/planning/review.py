@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from installer.core.format.manifest import FileEntry
 from installer.core.limits import LIMITS
@@ -24,11 +23,15 @@ def reviewed(context: Context, release: Release, methods: Collection[str]) -> Re
     def read(entry: FileEntry) -> bytes:
         return context.system.read(release.now(entry.path), LIMITS.document_bytes)
 
-    found, hide = review(release.manifest, read, methods), context.secrets.hide
-    return Review(
-        tuple(replace(each, what=hide(each.what)) for each in found.risks),
-        tuple(replace(each, text=hide(each.text)) for each in found.programs),
-    )
+    inside = f"{release.directory}/"
+    # Empty where a template could not be rendered.
+    rendered = {
+        key: data
+        for item in release.installed
+        if item.path.startswith(inside) and (data := release.rendered.get(item.path))
+        for key in (item.origin, item.path.removeprefix(inside))
+    }
+    return review(release.manifest, read, methods, context.secrets, rendered)
 
 
 def unchanged_files(old: Release | None, new: Release | None) -> frozenset[str]:

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import MANIFEST, SUMS, Manifest
+from installer.core.format.methods import rendered_files
 from installer.host.directories import make_directory, parent
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -31,6 +32,24 @@ _HEAD = re.compile(rf"{re.escape(SUMS)}(\.[0-9a-f]{{8}}\.(sig|sigstore\.json|asc
 def is_staged(name: str) -> bool:
     """Return whether this is the name of a staged bundle, or of the link to its work directory."""
     return _STAGED.fullmatch(name) is not None
+
+
+def staged_releases(system: System, layout: Layout) -> dict[str, str]:
+    """Return what is staged, in words for people, by the name of its directory.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    found = dict[str, str]()
+    for name in system.names(layout.staging):
+        if _STAGED.fullmatch(name) and not name.endswith(".work"):
+            try:
+                version = read_manifest(system, f"{layout.staging}/{name}")[0].version
+            # An interruption may have come before it was written.
+            except (OSError, TamperedError):
+                version = f"{name}, whose version is not known"
+            found[name] = f"{layout.product} {version}"
+    return found
 
 
 def clear(
@@ -126,7 +145,9 @@ def strangers(system: System, directory: str, wanted: Set[str] | None = None) ->
     """
     if wanted is None:
         try:
-            wanted = parts(read_manifest(system, directory)[0], system.platform())
+            manifest = read_manifest(system, directory)[0]
+            # A release that was installed also has what its steps render.
+            wanted = parts(manifest, system.platform()) | rendered_files(manifest.deploy).keys()
         # Without a readable manifest nothing counts as ours, so everything is moved away, not removed.
         except (OSError, TamperedError):
             wanted = frozenset()

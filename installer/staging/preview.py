@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
 
@@ -13,6 +13,7 @@ from installer.core.format.manifest import FileEntry, Kind
 from installer.core.format.methods import FILE_KINDS
 from installer.core.format.payload import discard
 from installer.core.limits import LIMITS
+from installer.core.remedies import remedy
 from installer.core.verify import OpenedBundle, VerifiedBundle, payload_extent, verify_payload
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -21,6 +22,7 @@ from installer.shared.terminal import interrupts
 from installer.staging.stage import demands
 from installer.staging.staged import Staged
 
+_TEMPORARY = "/tmp"  # noqa: S108 - for directories of random names, 0700
 READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", *FILE_KINDS)
 
 
@@ -34,11 +36,13 @@ def previewed(
     work: str = "",
     apart: bool = False,
     also: Collection[str] = (),
+    hint: str | Callable[[OSError], str] = remedy,
 ) -> Iterator[tuple[VerifiedBundle, Staged]]:
     """Verify a bundle and keep its documents while the plan is made.
 
-    They lie in a private directory (0700) in the work directory, else in /tmp or in the directory that
-    `--root` names, and are removed at the end.
+    They lie in a private directory (0700) in the work directory, else in the directory that `--root` names,
+    or in /tmp for the host itself and for a user who cannot write below `--root`. They are removed at the
+    end.
 
     Args:
         opened: The bundle, its head trusted.
@@ -48,6 +52,7 @@ def previewed(
         work: A `workdir.work_dir`; empty where there is none.
         apart: Whether the blobs of images would be staged in it.
         also: Bundle paths of further files that the plan reads: those that were edited on the host.
+        hint: What to do if the directory cannot be made: not every command has an option for it.
 
     Yields:
         What was verified, and the bundle with those of its members that plans read.
@@ -57,14 +62,18 @@ def previewed(
         HostNotReadyError: The directory cannot be made.
     """
     # Documents of a bundle are small; blobs and programs are verified and dropped.
-    parent = work.rstrip("/") or ("/tmp" if system.live else "")  # noqa: S108 - of a random name, 0700
-    base = f"{parent}/.waybill-plan.{secrets.token_hex(8)}"
-    made = {base}
-    hint = "the plan needs disk space for the documents of the bundle: choose a directory with --work-dir DIR"
+    parent = work.rstrip("/") or (_TEMPORARY if system.live else "")
+    name = f".waybill-plan.{secrets.token_hex(8)}"
+    base = f"{parent}/{name}"
+    made, where = {base}, parent or system.root
     with ExitStack() as cleanup:
+        # Whoever only looks at the directory of --root needs no right to write there.
+        if not parent and not system.writable("/"):
+            where = system.aside[name] = _TEMPORARY
+            cleanup.callback(system.aside.pop, name)
         # Together: a signal in between would leave the directory behind.
         with interrupts.deferred():
-            with os_errors_as(HostNotReadyError, "cannot write", parent or system.root, hint=hint):
+            with os_errors_as(HostNotReadyError, "cannot write", where, hint=hint):
                 system.mkdir(base, 0o700)
             # Also after a refusal or a signal: templates may contain secrets of the product.
             cleanup.callback(_remove, system, base, progress)

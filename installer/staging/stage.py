@@ -206,7 +206,9 @@ class _Tree:
         # nobody can tell later which staged files are ours.
         system.sync_files([f"{self._directory}/{name}" for name in self._head])
         system.sync_dir(self._directory)
-        modes = {entry.path: entry.mode for entry in manifest.directories}
+        # A setgid or sticky bit is for the directory that is installed: here nobody else writes.
+        plain = 0o755
+        modes = {each.path: each.mode if each.mode <= 0o777 else plain for each in manifest.directories}
         apart = BLOBS if self._area else "/"
         paths = [
             entry.path for entry in manifest.for_platform(self._platform) if not entry.path.startswith(apart)

@@ -36,7 +36,7 @@ def work_dir(system: System, layout: Layout, typed: Path) -> str:
     # Links are followed once, here: what is checked is what is used.
     real = typed.resolve()
     if not real.is_dir():
-        raise UsageError("is not a directory", where=str(typed), hint="create it first: mkdir -m 700 DIR")
+        raise UsageError("is not a directory", where=str(typed), hint="create it first: `mkdir -m 700 DIR`")
     if not real.is_relative_to(system.root):
         hint = f"with --root, Waybill changes nothing outside {system.root}: choose a directory inside it"
         raise UsageError("is outside the directory of --root", where=str(typed), hint=hint)
@@ -54,7 +54,7 @@ def _refuse_unsafe(system: System, path: str) -> None:
         raise HostNotReadyError(found.what, where=found.where, hint=found.hint)
     if system.space(path).readonly:
         raise HostNotReadyError(
-            "is mounted read-only", where=path, hint="remount it read-write: mount -o remount,rw MOUNTPOINT"
+            "is mounted read-only", where=path, hint="remount it read-write: `mount -o remount,rw MOUNTPOINT`"
         )
     if not system.writable(path):
         raise HostNotReadyError("is not writable by this user", where=path, hint="run as root")

@@ -1,4 +1,4 @@
-"""The name and the environment of this host."""
+"""The name, the environment and the cluster of this host."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from installer.host.ownership import require_protected
 from installer.host.system import System
 
 ENVIRONMENT_FILE = f"{CONFIG}/environment"
+CLUSTER_FILE = f"{CONFIG}/cluster"
 HOSTNAME_FILE = "/etc/hostname"
 _SMALL = 4096
 
@@ -27,18 +28,33 @@ def recorded_environment(system: System) -> str:
         HostNotReadyError: The setting is damaged.
     """
     # It selects the policy: whoever can write it chooses which approvals are needed.
-    require_protected(system, ENVIRONMENT_FILE)
+    return _one_name(system, ENVIRONMENT_FILE, "an environment", "production")
+
+
+def recorded_cluster(system: System) -> str:
+    """Return the cluster that this host is set to belong to; empty where it is not set.
+
+    Raises:
+        UntrustedError: Somebody else could have changed the setting.
+        HostNotReadyError: The setting is damaged.
+    """
+    # It selects values of files that root renders, and so what services of root do.
+    return _one_name(system, CLUSTER_FILE, "a cluster", "plant-3")
+
+
+def _one_name(system: System, path: str, what: str, example: str) -> str:
+    require_protected(system, path)
     try:
-        text = system.read(ENVIRONMENT_FILE, _SMALL).decode("ascii", "replace").strip()
+        text = system.read(path, _SMALL).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=ENVIRONMENT_FILE) from None
+        raise HostNotReadyError(f"cannot be read: {error.strerror}", where=path) from None
     if not ENVIRONMENT.fullmatch(text):
         raise HostNotReadyError(
-            "does not contain the name of an environment",
-            where=ENVIRONMENT_FILE,
-            hint="write one word, for example: production",
+            f"does not contain the name of {what}",
+            where=path,
+            hint=f"write one word, for example: {example}",
         )
     return text
 

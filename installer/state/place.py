@@ -55,7 +55,7 @@ def _link_problem(system: System, path: str) -> Iterator[Problem]:
     try:
         real = system.real(path)
     except PermissionError as error:  # a link of somebody else
-        hint = f"only links that root made are followed: chown -h root:root {shlex.quote(path)}"
+        hint = f"only links that root made are followed: `chown -h root:root {shlex.quote(path)}`"
         yield Problem(path, str(error.strerror), hint)
         return
     except (FileNotFoundError, NotADirectoryError):

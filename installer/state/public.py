@@ -18,6 +18,7 @@ from installer.host.atomic_file import remove_present, replace_file, temporary_p
 from installer.host.layout import Layout
 from installer.host.system import System
 from installer.state.evidence import Evidence
+from installer.state.releases.passed_checks import PassedChecks
 from installer.state.state import STATE_LIMIT, State, cannot_read_error, load
 
 SCHEMA = "waybill/public/v1"
@@ -85,6 +86,7 @@ def _bytes(state: State, history: Sequence[dict[str, Any]]) -> bytes:
     rows = [
         {
             **{name: row[name] for name in _ROW if name in row},
+            **({"health": passed.public()} if (passed := PassedChecks.read(row.get("health"))) else {}),
             "evidence": dict(Evidence(row["evidence"]).public().document),
         }
         for row in history[-HISTORY:]

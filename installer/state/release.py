@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from installer.core import jsonio
 from installer.core.digest import sha256_hex
 from installer.core.errors import NotUndoneError, os_errors_as
 from installer.core.format import manifest_json
+from installer.core.format.entries import health_check
 from installer.core.format.manifest import MANIFEST, HealthCheck, Manifest
-from installer.host.layout import Layout
+from installer.host.layout import RECORD_FILE, Layout
 from installer.host.system import System
 from installer.state.state import MIB, Entry
 
@@ -34,6 +36,7 @@ class Installed:
             written next to such a file.
         was: Of a directory that was there before the product: its mode and owner then, `0755 0:0`. It is
             never removed, and gets them back. Empty: Waybill created it.
+        capabilities: Of a file, as `setcap` takes them; empty for none, and where they cannot be set.
     """
 
     path: str
@@ -48,6 +51,7 @@ class Installed:
     origin: str = ""
     policy: Literal["", "kept", "beside"] = ""
     was: str = ""
+    capabilities: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Release:
         staged: Holds them now, while planning; the same as `directory` for a retained release.
         installed: What it has outside of `directory`, in the order in which it is created.
         health: Its probes, their targets rendered with the host's values.
+        rendered: While planning, the files that are rendered for it, by their paths on the host.
         blobs: Holds its image blobs while operations run, if that is not `directory`; empty: only the engine
             has them.
     """
@@ -72,6 +77,7 @@ class Release:
     installed: tuple[Installed, ...] = ()
     health: tuple[HealthCheck, ...] = ()
     blobs: str | None = None
+    rendered: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def blobs_at(self) -> str:
@@ -102,8 +108,7 @@ def record_bytes(installed: tuple[Installed, ...], health: tuple[HealthCheck, ..
         {name: value for name in names if (value := getattr(item, name)) not in ("", 0)}
         for item in installed
     ]
-    probes = [asdict(check) for check in health]
-    return jsonio.dumps_lines({"schema": "waybill/record/v1", "installed": rows, "health": probes})
+    return jsonio.dumps_lines({"schema": "waybill/record/v1", "installed": rows, **health_check.rows(health)})
 
 
 def open_release(system: System, layout: Layout, entry: Entry, hint: str = "") -> Release:
@@ -130,14 +135,13 @@ def read_record(
     Raises:
         DamagedReleaseError: The record is missing or was changed; `hint` says what to do.
     """
-    path = f"{layout.record(entry.record)}/record.json"
+    path = f"{layout.record(entry.record)}/{RECORD_FILE}"
     data = read_exact(system, path, entry.record_sha256, hint or _again(layout, entry))
     # Not read field by field: the digest says that these are the bytes that this program wrote, and a release
     # may have 250,000 files.
     record = jsonio.loads_strict(data, path, RECORD_LIMIT)
     installed = tuple(Installed(**{"uid": 0, "gid": 0, **row}) for row in record["installed"])
-    health = tuple(HealthCheck(**{**row, "command": tuple(row["command"])}) for row in record["health"])
-    return installed, health
+    return installed, health_check.from_rows(record)
 
 
 def _again(layout: Layout, entry: Entry) -> str:

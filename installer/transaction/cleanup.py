@@ -10,12 +10,13 @@ import re
 from collections.abc import Set
 
 from installer.host.context import Context
+from installer.host.layout import RECORD_FILES
 from installer.staging import area
 from installer.transaction.leftovers import Leftovers
 
 _RELEASE = re.compile(rf"[0-9]+-[0-9a-f]{{12}}({re.escape(area.GOING)})?")
 _RECORD = re.compile(r"[0-9]{6,}")
-_IN_RECORD = re.compile(r"(?:record|values)\.json|[0-9]+|snapshot-.+")
+_IN_RECORD = re.compile(rf"{'|'.join(map(re.escape, RECORD_FILES))}|[0-9]+|snapshot-.+")
 
 
 def remove_releases(context: Context, wanted: Set[str], left: Leftovers) -> None:

@@ -13,23 +13,26 @@ the release is committed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from installer.core.errors import Cause, NotUndoneError, Problem, WaybillError
+from installer.deploy.health.watch import ProbeResult
 from installer.deploy.method_registry import handler, is_point_of_no_return
 from installer.deploy.operation import PHASES, Op, StepError
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.shared.terminal import interrupts
+from installer.state.releases.passed_checks import PassedChecks
 from installer.state.state import Entry, State, reserve
 from installer.transaction import finalize
 from installer.transaction import journal as journals
 from installer.transaction.failures import (
+    bounded,
     cause_of,
+    in_journal,
     incomplete_error,
     not_started_error,
     not_undone_error,
@@ -43,8 +46,8 @@ from installer.transaction.failures import (
 from installer.transaction.journal import Journal, Record
 from installer.transaction.old_release import watch_old_release
 
-PROBLEM_BYTES = 16 * 1024
-"""Largest size of the problems of a failure in the journal."""
+Health = Callable[[], Sequence[ProbeResult]]
+"""Checks the health of the new release and returns what passed; raises StepError if it is not healthy."""
 UNDO_TRIES = 3
 UNDO_PAUSE = 2.0
 
@@ -81,13 +84,13 @@ class Outcome:
     pending: str = ""
 
 
-def execute(context: Context, change: Change, health: Callable[[], None]) -> Outcome:
+def execute(context: Context, change: Change, health: Health) -> Outcome:
     """Make a change, or undo it completely. The caller holds the lock and has recovered.
 
     Args:
         context: The host; the id of the transaction is set here.
         change: The change.
-        health: Checks the health of the new release; raises StepError if it is not healthy.
+        health: Checks the health of the new release.
 
     Returns:
         How it ended, once it is committed.
@@ -111,12 +114,13 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
                 finalize.not_started(context)
             raise not_started_error("could not start", error) from error
         failed: BaseException | None = None
+        passed = dict[str, Any]()
         try:
-            _forward(context, journal, change, health)
+            passed = _forward(context, journal, change, health)
             # From here on a signal must not undo what is committed.
             interrupts.finish()
             if not journal.has("FORWARD"):
-                journal.append("COMMIT", at=int(context.system.now()))
+                journal.append("COMMIT", at=int(context.system.now()), **passed)
         except BaseException as error:
             interrupts.finish()
             # Before the journal, and so the audit log, gets the reason.
@@ -130,7 +134,7 @@ def execute(context: Context, change: Change, health: Callable[[], None]) -> Out
             # Past the point of no return nothing is undone: the failure is recorded with COMMIT.
             failed = error
         if journal.has("FORWARD"):
-            _commit_forward(context, journal, failed)
+            _commit_forward(context, journal, failed, passed)
         outcome = _finish(context, journal)
         if failed is not None:
             # After the cleanup: the state must show the committed release first.
@@ -154,7 +158,6 @@ def _roll_back(context: Context, journal: Journal, change: Change, error: BaseEx
 
 def _begin(context: Context, change: Change) -> Journal:
     system, layout = context.system, context.layout
-    make_directory(system, layout.transactions)
     make_directory(system, layout.releases)
     finalize.create_history(context)
     # Everything that the end of the transaction needs is allocated before it begins: a disk that fills up
@@ -178,7 +181,8 @@ def _begin(context: Context, change: Change) -> Journal:
     return journal
 
 
-def _forward(context: Context, journal: Journal, change: Change, health: Callable[[], None]) -> None:
+def _forward(context: Context, journal: Journal, change: Change, health: Health) -> dict[str, Any]:
+    """Carry out all operations, and return what COMMIT has of the health checks that then passed."""
     for phase in PHASES:
         ops = [op for op in change.operations if op.phase == phase]
         for place, op in enumerate(ops):
@@ -201,8 +205,14 @@ def _forward(context: Context, journal: Journal, change: Change, health: Callabl
             for op in change.operations:
                 handler(op.kind).require_unchanged(context, op.args)
     context.progress.step("", step="health", transaction=change.number)
+    # After a removal there is nothing to check.
+    return _passed(context, health) if change.new else {}
+
+
+def _passed(context: Context, health: Health) -> dict[str, Any]:
     with _health_reported(context):
-        health()
+        results = health()
+    return {"health": PassedChecks.of((each.name for each in results), context.secrets).as_json()}
 
 
 def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None) -> None:
@@ -217,13 +227,13 @@ def _do(context: Context, journal: Journal, op: Op, begun: Record | None = None)
         journal.append("DONE", of=begun.number)
 
 
-def roll_forward(context: Context, journal: Journal, health: Callable[[], None]) -> None:
+def roll_forward(context: Context, journal: Journal, health: Health) -> None:
     """Complete a transaction that was interrupted past its point of no return, and commit it.
 
     Args:
         context: The host; its lock is held.
         journal: Its journal, with FORWARD and without COMMIT.
-        health: Checks the health of the new release; raises StepError if it is not healthy.
+        health: Checks the health of the new release.
 
     Raises:
         NotUndoneError: Its end cannot be recorded; nothing is lost, and the next command continues.
@@ -234,24 +244,26 @@ def roll_forward(context: Context, journal: Journal, health: Callable[[], None])
     # An operation without DONE may have taken effect in part: it is carried out again.
     done = {record.fields["of"] for record in journal.records if record.type == "DONE"}
     failed: Exception | None = None
+    passed = dict[str, Any]()
     try:
         for place, op in enumerate(left):
             before = begun[place] if place < len(begun) else None
             if before is None or before.number not in done:
                 _do(context, journal, op, before)
-        with _health_reported(context):
-            health()
+        passed = _passed(context, health)
     except Exception as error:
-        context.secrets.hide_error(error)
+        # Each step, and the health checks, have hidden secrets in it when they reported it.
         failed = error
-    _commit_forward(context, journal, failed)
+    _commit_forward(context, journal, failed, passed)
 
 
-def _commit_forward(context: Context, journal: Journal, failed: BaseException | None) -> None:
+def _commit_forward(
+    context: Context, journal: Journal, failed: BaseException | None, passed: dict[str, Any]
+) -> None:
     """Commit a transaction that cannot be undone any more, with what failed of it."""
-    ended: dict[str, Any] = {"at": int(context.system.now())}
+    ended: dict[str, Any] = {"at": int(context.system.now()), **passed}
     if failed is not None:
-        ended |= {"why": reason_in_full(failed)[:2000], "said": _bounded(problems_of(failed))}
+        ended |= {"why": in_journal(reason_in_full(failed)), "said": bounded(problems_of(failed))}
     try:
         journal.append("COMMIT", **ended)
     except Exception as error:
@@ -344,7 +356,7 @@ def undo(
     try:
         if not journal.has("ABORT"):
             known = {"cause": cause} if cause else {}
-            journal.append("ABORT", why=why[:2000], said=_bounded(problems), **known)
+            journal.append("ABORT", why=in_journal(why), said=bounded(problems), **known)
         # In reverse: later operations may depend on earlier ones.
         for number, op, preimage in reversed(begun_operations(journal)):
             with _reported(context, op, "undo", handler(op.kind).undo_label(op)):
@@ -360,19 +372,6 @@ def undo(
         # The journal stays open: the next command tries again from here.
         raise not_undone_error(context, error, why) from error
     context.progress.step("", step="rolled back", transaction=context.transaction, reason=why)
-
-
-def _bounded(problems: Sequence[Problem]) -> list[str]:
-    """Return problems as lines, within the space of the journal; the last ones are the most specific."""
-    lines: list[str] = []
-    space = PROBLEM_BYTES
-    for problem in reversed(problems):
-        line = f"{problem.where}: {problem.what}"[:1000]
-        space -= len(json.dumps(line)) + 1
-        if space < 0:
-            break
-        lines.insert(0, line)
-    return lines
 
 
 def _undo_one(context: Context, op: Op, preimage: dict[str, Any]) -> None:

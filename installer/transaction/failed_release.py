@@ -13,6 +13,7 @@ from typing import Any, get_args
 from installer.core.errors import Cause, Problem
 from installer.core.timestamps import format_time
 from installer.host.context import Context
+from installer.state.evidence import Evidence
 from installer.transaction import finalize
 
 OF_THE_RELEASE = frozenset(get_args(Cause)) - {"interrupted", "io"}
@@ -70,8 +71,28 @@ def failed_before(context: Context, identity: str) -> FailedRelease | None:
 
 
 def last_failed(context: Context) -> FailedRelease | None:
-    """Return the failure of the last install, rollback or removal of a product; None if it did not fail."""
-    return _failure(finalize.readable_rows(context.system, context.layout))
+    """Return the last failure since which neither that release nor a newer one was committed; None for none.
+
+    A rollback or a removal settles nothing: the release is still not applied again.
+    """
+    newest, tried = (0, -1), set[str]()
+    for row in reversed(finalize.readable_rows(context.system, context.layout)):
+        if row["verb"] != "remove" and row["outcome"] != "rolled back":
+            newest = max(newest, _age(row))
+            tried.add(row["identity"])
+        elif row["verb"] == "apply" and row["identity"] not in tried:
+            # Only the last attempt counts: one that was interrupted may be repeated.
+            tried.add(row["identity"])
+            failed = _failure([row])
+            if failed is not None and _age(row) > newest:
+                return failed
+    return None
+
+
+def _age(row: dict[str, Any]) -> tuple[int, int]:
+    """Return what orders the releases of a product: after a reset by the root the numbers begin again."""
+    number = str(row.get("to", "")).partition("-")[0]
+    return Evidence(row["evidence"]).reset, int(number) if number.isdecimal() else -1
 
 
 def _applied(context: Context) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
@@ -16,9 +17,16 @@ from installer.core.errors import (
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.shared.run_record import OUTPUT_LINES
+from installer.shared.secrecy.known import shortened
 from installer.shared.terminal.interrupts import TimeLimitPassed
 from installer.state.state import Entry
 
+PROBLEM_BYTES = 16 * 1024
+"""Largest size of the problems of a failure in the journal."""
+_PROBLEM = 1000
+"""Characters of one of them."""
+_REASON = 2000
+"""Characters of the reason of a failure in the journal."""
 Failed = TypeVar("Failed", bound=WaybillError)
 
 
@@ -47,8 +55,8 @@ def set_cause(error: BaseException, cause: Cause) -> None:
         error.cause = cause
 
 
-def cause_of(error: BaseException) -> Cause | Literal[""]:
-    """Return what kind of thing failed, for scripts; empty for an internal error."""
+def cause_of(error: BaseException | None) -> Cause | Literal[""]:
+    """Return what kind of thing failed, for scripts; empty for an internal error, and for none."""
     if isinstance(error, TimeLimitPassed):
         return "timeout"
     if isinstance(error, KeyboardInterrupt):
@@ -77,7 +85,7 @@ def not_started_error(what: str, error: BaseException) -> RolledBackError:
 
 
 def _caused(failed: Failed, error: BaseException | None) -> Failed:
-    failed.cause = cause_of(error) if error is not None else ""
+    failed.cause = cause_of(error)
     return failed
 
 
@@ -91,6 +99,27 @@ def reason_in_full(error: BaseException) -> str:
     return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in problems_of(error))])
 
 
+def in_journal(reason: str) -> str:
+    """Return a reason, without secrets already, within the space that a journal has for it."""
+    return shortened(reason, _REASON)
+
+
+def bounded(problems: Sequence[Problem]) -> list[str]:
+    """Return problems, without secrets already, as lines within the space of the journal.
+
+    The last ones are the most specific.
+    """
+    lines: list[str] = []
+    space = PROBLEM_BYTES
+    for problem in reversed(problems):
+        line = shortened(f"{problem.where}: {problem.what}", _PROBLEM)
+        space -= len(json.dumps(line)) + 1
+        if space < 0:
+            break
+        lines.insert(0, line)
+    return lines
+
+
 def incomplete_error(
     new: Entry | None, why: str, problems: Sequence[Problem] = (), failed: BaseException | None = None
 ) -> IncompleteError:
@@ -99,7 +128,7 @@ def incomplete_error(
     error = IncompleteError(
         f"{version} is INCOMPLETE: committed, but a step failed: {why}",
         hint=f"it was past its point of no return: {final}. Fix the cause and install the same bundle again, "
-        "or a newer one. To roll back, restore the data by hand, then run: install rollback --data-restored",
+        "or a newer one. To roll back, restore the data by hand, then run `install rollback --data-restored`",
         problems=problems,
     )
     return _caused(error, failed)

@@ -75,8 +75,11 @@ def after_commit(context: Context, journal: Journal) -> State:
     left.report(context)
     _end(journal)
     # The line after END: the space that END frees is needed for it on a full disk.
-    why = {"why": commit["why"]} if "why" in commit else {}
-    add_history(context, {**_line(context, begin, "incomplete" if why else "done", commit["at"]), **why})
+    # Journals of older versions do not tell which health checks passed.
+    more: dict[str, Any] = {name: commit[name] for name in ("why", "health") if name in commit}
+    add_history(
+        context, {**_line(context, begin, "incomplete" if "why" in more else "done", commit["at"]), **more}
+    )
     _archive(context, journal)
     return state
 

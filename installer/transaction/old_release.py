@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from installer.core.errors import Problem, WaybillError
-from installer.deploy.health import selected, watch
+from installer.deploy.health.needs import selected
+from installer.deploy.health.watch import watch
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.state.release import open_release
@@ -35,7 +36,10 @@ def watch_old_release(context: Context, journal: Journal, old: Entry | None) -> 
         release = open_release(context.system, context.layout, old)
         checks = selected(release.health, old.methods, live=context.live)
         # Its time to stay OK is for a release that is new: this one has shown that it does.
-        checks = [replace(each, within=min(each.within, LONGEST), stable=0) for each in checks]
+        checks = [
+            replace(each, within=min(each.start_period + each.within, LONGEST), stable=0, start_period=0)
+            for each in checks
+        ]
         if checks and journal.records[0].fields.get("boot") != context.system.boot_id():
             # After a reboot its services may wait for this very command: at boot it comes before them.
             context.progress.warn(f"{old.version} is installed again; its health was not checked")
@@ -50,5 +54,5 @@ def watch_old_release(context: Context, journal: Journal, old: Entry | None) -> 
         problem = Problem(old.version, what, "see `install status`")
     else:
         return None
-    context.progress.warn(f"WARNING: {problem.where} {problem.what}")
+    context.progress.warn(f"{problem.where} {problem.what}")
     return problem

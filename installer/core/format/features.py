@@ -13,9 +13,36 @@ from collections.abc import Iterable
 
 from installer.core.errors import NeedsNewerError
 
+ATTRIBUTES = "attributes/1"
+"""Capabilities of files, and directories with an owner, a setgid or a sticky bit."""
 NAMES = "names/1"
 """Names that do not fit a tar header: blanks, letters of every script, long names."""
-KNOWN = frozenset({NAMES})
+COMPOSE_ENV = "compose-env/1"
+"""Compose projects whose variables are filled in from a rendered environment file."""
+COMPOSE_OVERRIDE = "compose-override/1"
+"""Compose projects to which the site may add a file of its own."""
+CLUSTER = "cluster/1"
+"""What a release expects of the cluster of a host: its peers, and how many of them have to answer."""
+HEALTH = "health/1"
+"""Probes of units and of Prometheus servers, and what a probe says of an answer besides its one status."""
+LAYERS = "layers/1"
+"""Values for environments and clusters, besides the defaults."""
+COMPOSE_PROJECT = "compose-project/1"
+"""Compose projects of several files, and of files that they refer to."""
+TIMEOUTS = "timeouts/1"
+"""Configuration files that say how long their commands may take."""
+ON_CHANGE = "on-change/1"
+"""Configuration files whose change reloads or restarts a unit, or runs a command."""
+SYSTEMD = "systemd/1"
+"""Drop-ins, instances, and files for sysusers.d, tmpfiles.d, modules-load.d, sysctl.d and udev."""
+VALIDATORS = "validators/1"
+"""Configuration files that a command checks before anything is changed."""
+KNOWN = frozenset(
+    {
+        *(ATTRIBUTES, NAMES, CLUSTER, COMPOSE_ENV, COMPOSE_OVERRIDE, COMPOSE_PROJECT, HEALTH, LAYERS),
+        *(ON_CHANGE, SYSTEMD, TIMEOUTS, VALIDATORS),
+    }
+)
 """The words of this version. A word is never taken back: bundles that use it exist."""
 WORD = re.compile(r"[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,5}")
 WORD_FORM = "words such as names/1"

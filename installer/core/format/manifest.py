@@ -6,9 +6,12 @@ The dataclasses are the format. `manifest_json.parse` accepts exactly their keys
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from installer.core.format.entries.config_file import NOTHING, OnChange
 
 SCHEMA = "waybill/bundle/v1"
 SUMS = "SHA256SUMS"
@@ -18,11 +21,19 @@ BLOBS = "images/blobs/sha256/"
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
 """The sections of the tar in their order, after SHA256SUMS and bundle.json."""
 
+MAJORITY = "majority"
+"""The quorum of more than half of the peers."""
+
 Kind = Literal[
     "binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image",
-    "sbom",
+    "sbom", "sysusers", "tmpfiles", "modules", "sysctl", "udev",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
+LayerOf = Literal["environment", "cluster"]
+LAYERS_OF: tuple[str, ...] = get_args(LayerOf)
+SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+"""The name of an environment or a cluster."""
+SITE_NAME_FORM = "a name of at most 32 lower-case letters, digits and hyphens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,11 @@ class FileEntry:
         platform: `os/arch` that it is for; empty for all.
         expanded: Bytes after decompression, for compressed image layers; 0 otherwise.
         member: Its encoded name, where `path` does not fit a tar header (`member_names.encode_name`).
+        validate: The command that checks a template as it was rendered, before anything is changed; empty for
+            none.
+        on_change: What happens once a rendered template has changed on the host.
+        timeout: Seconds that each of these commands may take; 0 where the file does not say it.
+        capabilities: That the file gets on the host, in the one form of `capabilities.canonical`.
     """
 
     path: str
@@ -52,6 +68,10 @@ class FileEntry:
     platform: str = ""
     expanded: int = 0
     member: str = ""
+    validate: tuple[str, ...] = ()
+    on_change: OnChange = NOTHING
+    timeout: int = 0
+    capabilities: str = ""
 
     @property
     def tar_name(self) -> str:
@@ -70,11 +90,12 @@ class LinkEntry:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
-    """A directory of a tree with its mode; only those that are empty or not 0755 are listed."""
+    """A directory of a tree with its mode; only those that are empty, not 0755, or not of root are listed."""
 
     path: str
     mode: int
     install: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +156,85 @@ class HealthCheck:
     """One probe.
 
     Attributes:
-        kind: `http`, `tcp`, `command` or `container`.
-        target: URL, `host:port` or container name; empty for a command.
+        kind: `http`, `tcp`, `command`, `container`, `unit` or `prometheus`.
+        target: URL, `host:port`, or the name of a container or unit; empty for a command.
         command: The words of a command; empty for the others.
         within: Seconds in which it has to pass for the first time.
         stable: Seconds for which it then has to keep passing.
-        status: Expected HTTP status.
+        status: Expected HTTP status, where `statuses` is empty.
         when: Probed only if this method is run; empty for always.
+        statuses: Expected HTTP statuses, each a number or a range such as `200-299`.
+        body: Text that the body of the answer contains; empty for any body.
+        headers: `Name: text` each; the header of the answer contains the text.
+        ca: Host path of the certificates that may have signed the server's own; empty for those of the host.
+        unix: Host path of the socket that the request is sent to; empty for the address in the URL.
+        query: The query that a Prometheus server answers.
+        min: The least value that each sample of the result may have, a decimal number; empty for any.
+        max: The largest one.
+        equals: The only one.
+        start_period: Seconds after the start that `within` does not count, nor does a restart of a service.
     """
 
-    kind: Literal["http", "tcp", "command", "container"]
+    kind: Literal["http", "tcp", "command", "container", "unit", "prometheus"]
     target: str
     command: tuple[str, ...] = ()
     within: int = 60
     stable: int = 0
     status: int = 200
     when: str = ""
+    statuses: tuple[str, ...] = ()
+    body: str = ""
+    headers: tuple[str, ...] = ()
+    ca: str = ""
+    unix: str = ""
+    query: str = ""
+    min: str = ""
+    max: str = ""
+    equals: str = ""
+    start_period: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesLayer:
+    """Values for the hosts of one environment or cluster; they override the defaults.
+
+    Attributes:
+        layer: Whether `name` is that of an environment or of a cluster.
+        name: Its name.
+        path: Bundle path of the values file.
+    """
+
+    layer: LayerOf
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNeeds:
+    """What a release expects of the cluster that its host belongs to.
+
+    Attributes:
+        peers: The key, with dots, of the value that lists the peers.
+        node: The key of the value that names this host among them; empty: they know it by its host name.
+        port: The port of a peer that has none of its own; 0: each peer has to have one.
+        check: What is looked at of each peer before a change: `resolve` its address, `connect` to its port,
+            or whether it is `seen` by mDNS.
+        quorum: How many peers have to answer: a number, or `majority`; empty: not checked.
+        mdns: The type of the service that peers announce, such as `_lan-chat._tcp`; empty: none.
+    """
+
+    peers: str
+    node: str = ""
+    port: int = 0
+    check: Literal["resolve", "connect", "seen"] = "connect"
+    quorum: str = ""
+    mdns: str = ""
+
+    def quorum_of(self, count: int) -> int:
+        """Return how many of `count` peers have to answer; 0 where that is not checked."""
+        if self.quorum == MAJORITY:
+            return count // 2 + 1
+        return int(self.quorum or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +279,10 @@ class Manifest:
         rollback: Bundle path of the rollback plan; empty where there is none.
         values: Bundle path of the values' defaults; empty where there is none.
         values_schema: Bundle path of the values' schema; empty where there is none.
+        values_layers: Values for single environments and clusters, by `layer`, then by `name`.
         source: The source it was created from.
         upgrade_from: The lowest version that can be upgraded to this one; empty: any.
+        cluster: What it expects of the cluster of its host; None for nothing.
     """
 
     product: str
@@ -214,8 +300,10 @@ class Manifest:
     rollback: str = ""
     values: str = ""
     values_schema: str = ""
+    values_layers: tuple[ValuesLayer, ...] = ()
     source: Source = Source()
     upgrade_from: str = ""
+    cluster: ClusterNeeds | None = None
 
     def for_platform(self, platform: str) -> Iterator[FileEntry]:
         """Return the files that a host of `platform` (`os/arch`) needs."""

@@ -13,11 +13,25 @@ from installer.core.digest import HEX, OCI
 from installer.core.errors import TamperedError
 from installer.core.fields import PRINTABLE, Document, Value
 from installer.core.format import features
-from installer.core.format.health_target import MAX_WATCH, target_fault
+from installer.core.format.entries import capabilities
+from installer.core.format.entries.config_file import (
+    MOST_SECONDS,
+    NOTHING,
+    OnChange,
+    read_on_change,
+    read_validator,
+)
+from installer.core.format.entries.health_check import read_health
+from installer.core.format.health_target import MAX_PORT
 from installer.core.format.manifest import (
     KINDS,
+    LAYERS_OF,
+    MAJORITY,
     MANIFEST,
     SCHEMA,
+    SITE_NAME,
+    SITE_NAME_FORM,
+    ClusterNeeds,
     Deployment,
     DirectoryEntry,
     FileEntry,
@@ -27,6 +41,7 @@ from installer.core.format.manifest import (
     LinkEntry,
     Manifest,
     Source,
+    ValuesLayer,
 )
 from installer.core.format.manifest_rules import WRONG_RELEASE, check, check_steps, used_features
 from installer.core.format.methods import NAMES, SPECS, read_options
@@ -36,6 +51,8 @@ from installer.core.timestamps import format_seconds
 
 T = TypeVar("T")
 _MODES = {f"{mode:04o}": mode for mode in range(0o1000)}
+_DIRECTORY_MODES = {f"{mode:04o}": mode for mode in range(0o4000)}
+"""With setgid and sticky bit, which mean something else on a directory than on a file."""
 _OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/v[0-9]+)?")
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -45,6 +62,11 @@ _VERSION = re.compile(
 )
 _REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:-]{0,254}")
 _DIGEST_FORM = "`sha256:` and 64 hex digits"
+CHECKS = ("resolve", "connect", "seen")
+_SERVICE = re.compile(r"_(?=[a-z0-9-]{0,14}[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?\._(tcp|udp)")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}(\.[A-Za-z_][A-Za-z0-9_-]{0,62}){0,7}")
+_KEY_FORM = "the key of a value, with dots between its parts"
+_QUORUM = re.compile(rf"{MAJORITY}|[1-9][0-9]{{0,2}}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 _TREE_FILE = {"path", "size", "mode", "sha256", "install", "kind"}
@@ -97,12 +119,14 @@ def parse(data: bytes, *, retained: bool = False) -> Manifest:
             directories=taken.take("directories", []).items(_directory),
             images=taken.take("images", []).items(_image, 4096),
             deploy=taken.take("deploy", []).items(lambda step: _deployment(step, retained), 256),
-            health=taken.take("health", []).items(lambda probe: _health(probe, retained), 256),
+            health=taken.take("health", []).items(lambda probe: read_health(probe, retained=retained), 256),
             rollback=taken.optional_text("rollback"),
             values=taken.optional_text("values"),
             values_schema=taken.optional_text("values_schema"),
+            values_layers=taken.take("values_layers", []).items(_values_layer, LIMITS.values_layers),
             source=_source(taken.take("source", {})),
             upgrade_from=taken.optional_text("upgrade_from", _VERSION, "a semantic version without `v`"),
+            cluster=_cluster(taken.take("cluster")) if taken.has("cluster") else None,
         )
     document.require_valid()
     if not manifest.platforms:
@@ -174,6 +198,10 @@ def _any_file(value: Value) -> FileEntry:
             platform=taken.optional_text("platform", _PLATFORM, "`os/arch`"),
             expanded=taken.take("expanded", 0).number(0),
             member=taken.optional_text("member"),
+            validate=read_validator(taken.take("validate")) if taken.has("validate") else (),
+            on_change=read_on_change(taken.take("on_change")) if taken.has("on_change") else NOTHING,
+            timeout=taken.take("timeout").number(1, MOST_SECONDS) if taken.has("timeout") else 0,
+            capabilities=_capabilities(taken.take("capabilities")) if taken.has("capabilities") else "",
         )
 
 
@@ -182,6 +210,19 @@ def _mode(value: Value) -> int:
     if isinstance(value.raw, str) and value.raw in _MODES:
         return _MODES[value.raw]
     return value.expected("permission bits from 0000 to 0777", 0)
+
+
+def _directory_mode(value: Value) -> int:
+    if isinstance(value.raw, str) and value.raw in _DIRECTORY_MODES:
+        return _DIRECTORY_MODES[value.raw]
+    return value.expected("permission bits from 0000 to 3777", 0)
+
+
+def _capabilities(value: Value) -> str:
+    text = value.text()
+    if isinstance(value.raw, str) and (what := capabilities.fault(text)):
+        value.note(what)
+    return text
 
 
 def _link(value: Value) -> LinkEntry:
@@ -194,7 +235,10 @@ def _link(value: Value) -> LinkEntry:
 def _directory(value: Value) -> DirectoryEntry:
     with value.fields() as taken:
         return DirectoryEntry(
-            taken.take("path").text(), _mode(taken.take("mode")), taken.optional_text("install")
+            taken.take("path").text(),
+            _directory_mode(taken.take("mode")),
+            taken.optional_text("install"),
+            taken.optional_text("owner", _OWNER, "`user:group`"),
         )
 
 
@@ -230,31 +274,28 @@ def _deployment(value: Value, retained: bool) -> Deployment:
         )
 
 
-def _health(value: Value, retained: bool) -> HealthCheck:
+def _values_layer(value: Value) -> ValuesLayer:
     with value.fields() as taken:
-        when = taken.take("when", "")
-        entry = HealthCheck(
-            kind=taken.take("kind").choice(("http", "tcp", "command", "container")),  # type: ignore[arg-type]
-            target=taken.optional_text("target"),
-            command=taken.take("command", []).items(lambda each: _word(each, retained), 256),
-            within=taken.take("within", 60).number(0, MAX_WATCH),
-            stable=taken.take("stable", 0).number(0, MAX_WATCH),
-            status=taken.take("status", 200).number(100, 599),
-            when=when.text() if retained or when.raw == "" else when.choice(NAMES),
+        return ValuesLayer(
+            layer=taken.take("layer").choice(LAYERS_OF),  # type: ignore[arg-type]
+            name=taken.take("name").text(SITE_NAME, SITE_NAME_FORM),
+            path=taken.take("path").text(),
         )
-    if entry.kind and (entry.kind == "command") != bool(entry.command):
-        value.note("must have a `command` if its kind is command, and must not have one otherwise")
-    elif entry.kind and (entry.kind == "command") == bool(entry.target):
-        value.note("must have a `target` unless its kind is command")
-    elif entry.target and not retained and (form := target_fault(entry.kind, entry.target)):
-        Value(value.document, entry.target, value.at("target")).expected(form, None)
-    return entry
 
 
-def _word(value: Value, retained: bool) -> str:
-    if value.raw == "" and not retained:
-        value.note("is an empty word")
-    return value.text()
+def _cluster(value: Value) -> ClusterNeeds:
+    with value.fields() as taken:
+        needs = ClusterNeeds(
+            peers=taken.take("peers").text(_KEY, _KEY_FORM),
+            node=taken.optional_text("node", _KEY, _KEY_FORM),
+            port=taken.take("port", 0).number(0, MAX_PORT),
+            check=taken.take("check", "connect").choice(CHECKS),  # type: ignore[arg-type]
+            quorum=taken.optional_text("quorum", _QUORUM, f"`{MAJORITY}`, or a number from 1 to 999"),
+            mdns=taken.optional_text("mdns", _SERVICE, "a type of service such as `_lan-chat._tcp`"),
+        )
+    if needs.check == "seen" and not needs.mdns:
+        value.note("must have `mdns` where its check is `seen`")
+    return needs
 
 
 def _source(value: Value) -> Source:
@@ -274,8 +315,8 @@ def dump(manifest: Manifest) -> bytes:
         value = getattr(manifest, name)
         if name in ("created", "expires"):
             rows[name] = format_seconds(value)
-        elif name == "source":
-            rows[name] = _row(value)
+        elif name in ("source", "cluster"):
+            rows[name] = _row(value) if value else None
         else:
             rows[name] = value
     rows["requires"] = used_features(manifest)
@@ -293,14 +334,19 @@ def _row(item: Any) -> Any:
         if value == default:
             continue
         if name == "mode":
-            value = f"0{value:03o}"
+            value = f"{value:04o}"
         elif isinstance(value, tuple):
             value = [_row(element) for element in value]
+        elif isinstance(value, OnChange):
+            value = _row(value)
         row[name] = value
     return row
 
 
 _FIELDS = {
     kind: tuple((field.name, field.default) for field in fields(kind))
-    for kind in (FileEntry, LinkEntry, DirectoryEntry, Layer, Image, Deployment, HealthCheck, Source)
+    for kind in (
+        *(FileEntry, OnChange, LinkEntry, DirectoryEntry, Layer, Image, Deployment, HealthCheck, Source),
+        *(ClusterNeeds, ValuesLayer),
+    )
 }

@@ -7,7 +7,18 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 
 from installer.core.errors import TamperedError
-from installer.core.format.features import NAMES
+from installer.core.format.entries import health_check, unit_names
+from installer.core.format.features import (
+    ATTRIBUTES,
+    CLUSTER,
+    HEALTH,
+    LAYERS,
+    NAMES,
+    ON_CHANGE,
+    SYSTEMD,
+    TIMEOUTS,
+    VALIDATORS,
+)
 from installer.core.format.manifest import (
     MANIFEST,
     SECTIONS,
@@ -27,7 +38,9 @@ from installer.core.format.member_names import (
     link_target_fault,
     name_fault,
 )
-from installer.core.format.methods import SPECS
+from installer.core.format.methods import SPECS, features_of, place_name
+from installer.core.limits import KIB, LIMITS
+from installer.core.risk import setting_lines
 
 WRONG_RELEASE = (
     "this copy is as it was signed: the release is wrong, or needs a newer version of Waybill; "
@@ -50,6 +63,9 @@ def check(manifest: Manifest) -> tuple[str, ...]:
     _check_names(manifest)
     _check_destinations(manifest)
     _check_references(manifest)
+    _check_values_layers(manifest)
+    _check_configuration(manifest.files)
+    _check_attributes(manifest)
     return used_features(manifest)
 
 
@@ -63,7 +79,50 @@ def used_features(manifest: Manifest) -> tuple[str, ...]:
         or not all(is_plain_target(link.target) for link in manifest.links)
         or not all(is_plain_destination(install) for install in installs if install)
     )
-    return (NAMES,) if names else ()
+    words = {
+        ATTRIBUTES: any(map(_has_capabilities, manifest.files))
+        or any(map(_is_special, manifest.directories)),
+        NAMES: names,
+        CLUSTER: manifest.cluster,
+        HEALTH: any(map(health_check.needs_feature, manifest.health)),
+        LAYERS: manifest.values_layers,
+        ON_CHANGE: any(entry.on_change for entry in manifest.files),
+        TIMEOUTS: any(entry.timeout for entry in manifest.files),
+        VALIDATORS: any(entry.validate for entry in manifest.files),
+    }
+    # Earlier readers refuse the kinds as well, also where no step names the file.
+    words[SYSTEMD] = any(entry.kind in setting_lines.KINDS for entry in manifest.files)
+    of_steps = {word for step in manifest.deploy for word in features_of(step.method, step.options)}
+    return tuple(sorted({word for word, is_used in words.items() if is_used} | of_steps))
+
+
+def _check_configuration(files: Iterable[FileEntry]) -> None:
+    """Require that only rendered files, whose place on the host is known, are checked and acted on."""
+    for entry in files:
+        if (entry.validate or entry.on_change) and (entry.kind != "template" or not entry.install):
+            key = "validate" if entry.validate else "on_change"
+            raise _fault(f"{entry.path} has `{key}`, but is not a template that is installed")
+        if entry.timeout and not (entry.validate or entry.on_change.command):
+            raise _fault(f"{entry.path} has `timeout`, but no command")
+
+
+def _has_capabilities(entry: FileEntry) -> bool:
+    return bool(entry.capabilities)
+
+
+def _is_special(entry: DirectoryEntry) -> bool:
+    """Return whether a directory has what readers of the first version of the format do not know."""
+    return bool(entry.owner) or entry.mode > 0o777
+
+
+def _check_attributes(manifest: Manifest) -> None:
+    """Require that attributes are those of something that is installed: the release directory has none."""
+    for entry in filter(_has_capabilities, manifest.files):
+        if entry.kind not in ("binary", "tree") or not entry.install:
+            raise _fault(f"{entry.path} has capabilities, but is not a program that is installed")
+    for directory in filter(_is_special, manifest.directories):
+        if not directory.install:
+            raise _fault(f"directory {directory.path} has an owner or a special bit, but is not installed")
 
 
 def check_steps(manifest: Manifest) -> None:
@@ -83,10 +142,26 @@ def check_steps(manifest: Manifest) -> None:
                 what = f"is listed as {entry.kind}, not as {option.kind}"
             elif option.is_program and not entry.mode & 0o100:
                 what = "is not executable by its owner"
-            elif option.name_pattern and not re.fullmatch(option.name_pattern, path.rpartition("/")[2]):
+            elif option.name_pattern and not re.fullmatch(option.name_pattern, place_name(option.kind, path)):
                 what = f"is not a valid name of a {option.kind}: {option.name_hint}"
+            elif option.rendered_as and (entry.install or entry.platform):
+                what = "has a destination or a platform of its own"
             if what:
                 raise _fault(f"deploy[{number}].options.{option.key}: {path!r:.120} {what}")
+        for unit in unit_names.without_template(step.options):
+            raise _fault(f"deploy[{number}].options.instances: {unit} has no template in `units`")
+    _check_rendered(manifest)
+
+
+def _check_rendered(manifest: Manifest) -> None:
+    """Require that what a step renders into the release's directory is alone in its place."""
+    taken = {fold_name(entry.path) for entry in manifest.files}
+    for number, step in enumerate(manifest.deploy):
+        for source, place in SPECS[step.method].places(step.options) if step.method in SPECS else ():
+            if fold_name(place) in taken:
+                where = f"deploy[{number}]: {source!r:.120}"
+                raise _fault(f"{where} is written to {place!r:.120}, which the bundle has already")
+            taken.add(fold_name(place))
 
 
 def _fault(what: str) -> TamperedError:
@@ -258,3 +333,28 @@ def _check_references(manifest: Manifest) -> None:
                 raise _fault(
                     f"image {image.reference}: {layer.digest} is not compressed, but is listed with two sizes"
                 )
+
+
+def _check_values_layers(manifest: Manifest) -> None:
+    """Require values files of their kind and size for layers, and each layer once, in their order."""
+    rows = manifest.values_layers
+    by_path = {entry.path: entry for entry in manifest.files} if rows else {}
+    last = ("", "")
+    for number, row in enumerate(rows):
+        entry, what, key = by_path.get(row.path), "", (row.layer, row.name)
+        if key <= last:
+            what = f"{row.layer} {row.name} is {'listed twice' if key == last else 'in the wrong place'}"
+        elif entry is None:
+            what = f"{row.path!r:.120} is not in the bundle"
+        elif entry.kind != "values":
+            what = f"{row.path!r:.120} is listed as {entry.kind}, not as values"
+        elif not row.path.startswith("config/"):
+            what = f"{row.path!r:.120} is not below config/"
+        # On a host of another platform it would be missing.
+        elif entry.platform:
+            what = f"{row.path!r:.120} is for {entry.platform} only"
+        elif entry.size > LIMITS.values_layer_bytes:
+            what = f"{row.path!r:.120} is larger than {LIMITS.values_layer_bytes // KIB} KiB"
+        if what:
+            raise _fault(f"values_layers[{number}]: {what}")
+        last = key

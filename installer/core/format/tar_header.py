@@ -115,7 +115,7 @@ def decode(block: bytes, where: str) -> Header:
         raise refuse("has a field that is not ASCII or not octal") from None
     name = f"{prefix}/{raw_name}" if prefix else raw_name
     if fault := path_fault(name):
-        raise refuse(f"member name {name!r} {fault}")
+        raise refuse(f"member name {name!r:.80} {fault}")
     header = Header(name, mode, size, mtime)
     # Encoding again and comparing: whatever field was not read above cannot carry anything.
     if not 0 <= size <= SIZE_LIMIT or encode(header) != block:

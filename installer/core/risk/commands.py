@@ -10,96 +10,165 @@ import functools
 import re
 from collections.abc import Iterator
 
-_REMOVE = r"\brm\s+(?:-[A-Za-z-]+\s+)*-(?:[A-Za-z]*[rR]|-recursive)\S*\s+(?:--\s+)?[\"']?"
+from installer.core.risk.risk import Kind, Risk
+
+# What the parts of a pattern are looked for in: a line, its pipelines, its commands, or its jobs.
+_LINE = ""
+_PIPELINE = r";|&&|(?<!>)&(?=\s|$)"
+_COMMAND = r"[;&|]"
+_JOB = r"[;|]"
+_REMOVE = (r"\brm(?=\s)", r"\s-(?:[A-Za-z]*[rR]|-recursive)")
+_INTO = r"(?<!\|)\|\s*"
 _SHELL = r"(?:ba|da|z|k)?sh\b"
+Pattern = tuple[str, ...]
+"""Where to look, then expressions that are found one after the other. What one of them matches has a bounded
+length or cannot begin twice, so the time is that of reading the line a few times, whatever it says."""
 # What it seems to do, and each of the patterns that say so; the gravest first.
-_RULES: dict[str, tuple[str, ...]] = {
-    "deletes the whole file system": (_REMOVE + r"/(?:\*|[\"']?\s*$|[\"']?\s*[;&|])",),
+_RULES: dict[str, tuple[Pattern, ...]] = {
+    "deletes the whole file system": ((_COMMAND, *_REMOVE, r"\s[\"']?/(?:\*|[\"']?(?:\s|$))"),),
     "deletes a directory with all that is in it": (
-        _REMOVE + r"(?:/[^/\s\"']*[\"']?(?:\s|$)|/(?:etc|usr|var/lib|boot|home|root)\b|~|\$)",
+        (
+            _COMMAND,
+            *_REMOVE,
+            r"\s[\"']?(?:/[^/\s\"']*[\"']?(?:\s|$)|/(?:etc|usr|var/lib|boot|home|root)\b|~|\$)",
+        ),
     ),
     "overwrites a disk": (
-        r"\b(?:mkfs(?:\.\w+)?|wipefs|sgdisk|parted|fdisk|shred)\b",
-        r"\bdd\b[^|;]*\bof=/dev/|>\s*/dev/(?:sd|vd|nvme|mapper)",
+        (_LINE, r"\b(?:mkfs(?:\.\w+)?|wipefs|sgdisk|parted|fdisk|shred)\b"),
+        (_JOB, r"\bdd\b", r"\bof=/dev/"),
+        (_LINE, r">\s*/dev/(?:sd|vd|nvme|mapper)"),
     ),
     "runs what it fetches from a network": (
-        r"\b(?:curl|wget|fetch)\b[^|;&]*\|\s*(?:sudo\s+)?" + _SHELL,
-        r"\b" + _SHELL + r"\s+(?:-c\s+)?[\"']?[<$]\((?:curl|wget)",
+        (_PIPELINE, r"\b(?:curl|wget|fetch)\b", _INTO + r"(?:sudo\s+)?" + _SHELL),
+        (_LINE, r"\b" + _SHELL + r"\s+(?:-c\s+)?[\"']?[<$]\((?:curl|wget)"),
     ),
     "runs text that is made while it runs": (
-        r"\bbase64\s+(?:-d|-D|--decode)\b[^;&]*\|\s*(?:\w*sh|python\d?|perl)\b|\beval\b",
+        (_PIPELINE, r"\bbase64\s+(?:-d|-D|--decode)\b", _INTO + r"(?:\w*sh|python\d?|perl)\b"),
+        (_LINE, r"\beval\b"),
     ),
-    "opens a connection for commands": (r"\b(?:nc|ncat|socat)\b.*(?:-e|-c|exec:)|/dev/(?:tcp|udp)/",),
+    "opens a connection for commands": (
+        (_LINE, r"\b(?:nc|ncat|socat)\b", r"-e|-c|exec:"),
+        (_LINE, r"/dev/(?:tcp|udp)/"),
+    ),
     "makes files writable for everybody, or setuid": (
-        r"\bchmod\b.*\b[0-7]?[0-7][0-7][2367]\b",
-        r"\bchmod\b.*(?:\b[oa]*\+\w*w|[ugo]*\+\w*s\b|\b[2467][0-7]{3}\b)",
+        (_LINE, r"\bchmod\b", r"\b[0-7]?[0-7][0-7][2367]\b|\w\+\w*w\b|\+\w*s\b|\b[2467][0-7]{3}\b"),
     ),
     "changes who may log in or act as root": (
-        r"\b(?:useradd|adduser|usermod|groupmod|gpasswd|passwd|chpasswd|visudo)\b",
-        r"/etc/(?:sudoers|passwd|shadow)\b|authorized_keys",
+        (_LINE, r"\b(?:useradd|adduser|usermod|groupmod|gpasswd|passwd|chpasswd|visudo)\b"),
+        (_LINE, r"/etc/(?:sudoers|passwd|shadow)\b|authorized_keys"),
     ),
     "turns off what protects the host": (
-        r"\bsetenforce\s+0|\b(?:iptables|nft)\b.*(?:-F\b|flush)|\bufw\s+disable",
-        r"\baa-(?:disable|teardown|complain)\b",
-        r"\b(?:systemctl|service)\b.*(?:disable|stop|mask)\b.*(?:firewalld|auditd|apparmor|nftables|ufw|syslog)",
+        (_LINE, r"\bsetenforce\s+0|\bufw\s+disable|\baa-(?:disable|teardown|complain)\b"),
+        (_LINE, r"\b(?:iptables|nft)\b", r"-F\b|flush"),
+        (
+            _LINE,
+            r"\b(?:systemctl|service)\b",
+            r"(?:disable|stop|mask)\b",
+            r"(?:firewalld|auditd|apparmor|nftables|ufw|syslog)",
+        ),
     ),
-    "changes the running kernel": (r"\b(?:insmod|modprobe|kexec)\b|\bsysctl\s+-w\b|>\s*/proc/sys/",),
+    "changes the running kernel": ((_LINE, r"\b(?:insmod|modprobe|kexec)\b|\bsysctl\s+-w\b|>\s*/proc/sys/"),),
     "leaves a container, or starts one that can": (
-        r"\bdocker\s+(?:run|create)\b.*(?:--privileged|--pid[= ]host|--net(?:work)?[= ]host|-v\s*/:)",
-        r"docker\.sock|\bnsenter\b|\bchroot\b",
+        (
+            _LINE,
+            r"\bdocker\s+(?:run|create)\b",
+            r"--privileged|--pid[= ]host|--net(?:work)?[= ]host|-v\s*/:",
+        ),
+        (_LINE, r"docker\.sock|\bnsenter\b|\bchroot\b"),
     ),
     "makes something run later": (
-        r"\b(?:crontab|at)\s+-|/etc/cron|\bsystemctl\b.*\b(?:edit|link|set-property)\b",
+        (_LINE, r"\b(?:crontab|at)\s+-|/etc/cron"),
+        (_LINE, r"\bsystemctl\b", r"\b(?:edit|link|set-property)\b"),
     ),
-    "touches Waybill's own files": (r"\bwaybill-install\b|/etc/waybill\b|/var/lib/waybill\b",),
+    "touches Waybill's own files": ((_LINE, r"\bwaybill-install\b|/etc/waybill\b|/var/lib/waybill\b"),),
 }
 LONGEST = 4096
 """Characters of a line that are searched."""
 MOST = 200
 """Findings in one text."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""Also of interpreters other than the shell."""
+_BLANK = " \t"
+"""What may stand before the `#` of a comment: any other white space would begin a command."""
 
 
-def suspicious(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the lines that a reviewer should read first: number, line, and what it seems to do.
+def suspicious(where: str, text: str, *, numbered: bool = True) -> Iterator[Risk]:
+    """Yield the lines that a reviewer should read first, and those that were not examined.
 
     Args:
+        where: Its path in the bundle, or the place of a command.
         text: A script, or one command.
+        numbered: Whether the number of the line is added to the place.
     """
     count = 0
-    for number, line in enumerate(_joined(text), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        for what in _what(stripped[:LONGEST]):
-            yield number, stripped[:200], what
-            count += 1
+    for number, line in _lines(text):
+        for kind, what in _found(line):
             if count == MOST:
+                yield Risk(
+                    "unread", where, f"more than {MOST} lines to read first: the rest was not examined"
+                )
                 return
+            count += 1
+            yield Risk(kind, f"{where}:{number}" if numbered else where, what)
 
 
-def _what(line: str) -> Iterator[str]:
-    for pattern, what in _compiled():
-        if pattern.search(line):
-            yield what
-            # The first rule is the gravest: one line is one finding.
-            return
+def _found(line: str) -> Iterator[tuple[Kind, str]]:
+    # The first rule is the gravest: one line is one finding.
+    if what := next((what for what, patterns in _compiled() if _matches(line[:LONGEST], patterns)), ""):
+        yield "command", f"{what}: {line}"
+    if len(line) > LONGEST:
+        yield "unread", f"has more than {LONGEST} characters in one command: the rest was not examined"
 
 
-def _joined(text: str) -> list[str]:
-    """Return the lines; one that is continued stands at its first number, with empty ones after it."""
-    lines = list[str]()
-    held, more = "", 0
-    for line in text.split("\n"):
-        if line.endswith("\\"):
-            held, more = f"{held}{line[:-1]} ", more + 1
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers, as a shell reads them: without comments, continued ones in one."""
+    held, first = list[str](), 0
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        # A comment ends with its line, whatever its last character is: a command could hide after it.
+        if not held and line.lstrip(_BLANK).startswith("#"):
+            first = 0
             continue
-        # A backslash must not hide the second half of a command.
-        lines += [held + line, *[""] * more]
-        held, more = "", 0
-    return [*lines, held] if held else lines
+        # An even number of backslashes is some that are quoted.
+        is_continued = (len(line) - len(line.rstrip("\\"))) % 2 == 1
+        # A word may go on after the backslash: nothing is put in its place.
+        body = line[:-1] if is_continued else line
+        if held or body.strip(_BLANK):
+            held.append(body)
+        first = first or number
+        if not is_continued:
+            yield first, "".join(held).strip()
+            held, first = [], 0
+    if held:
+        yield first, "".join(held).strip()
+
+
+def _matches(line: str, patterns: list[tuple[re.Pattern[str] | None, list[re.Pattern[str]]]]) -> bool:
+    for ends, stages in patterns:
+        if stages[0].search(line):
+            parts = ends.split(line) if ends else [line]
+            if any(_in_order(part, stages) for part in parts):
+                return True
+    return False
+
+
+def _in_order(text: str, stages: list[re.Pattern[str]]) -> bool:
+    # Not in one expression with `.*`: that would begin again at each of a thousand words.
+    at = 0
+    for stage in stages:
+        match = stage.search(text, at)
+        if match is None:
+            return False
+        at = match.end()
+    return True
 
 
 @functools.cache
-def _compiled() -> list[tuple[re.Pattern[str], str]]:
+def _compiled() -> list[tuple[str, list[tuple[re.Pattern[str] | None, list[re.Pattern[str]]]]]]:
     # Only when they are needed: every start would pay for them.
-    return [(re.compile(pattern), what) for what, patterns in _RULES.items() for pattern in patterns]
+    return [
+        (
+            what,
+            [(re.compile(ends) if ends else None, list(map(re.compile, stages))) for ends, *stages in rows],
+        )
+        for what, rows in _RULES.items()
+    ]

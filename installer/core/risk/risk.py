@@ -56,6 +56,22 @@ class Program:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Further:
+    """A file that an examined file refers to, to be examined by the same rules.
+
+    Attributes:
+        what: How it refers to it, in words.
+        path: Its path in the bundle; any other where it is not in the bundle.
+        base: The directory in the bundle that paths in it are relative to.
+    """
+
+    what: str
+    path: str
+    base: str
+
+
 Found = Iterable[Risk | Program]
 Examine = Callable[[str, Any], Found]
+Follow = Callable[[Any, str], Iterable[Further]]
 """Examines one file of a step: its path in the bundle and its content, as text or, of YAML, as values."""

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 
 from installer.core.risk.commands import suspicious
+from installer.core.risk.groups import ROOT_GROUPS
 from installer.core.risk.host_paths import opened
 from installer.core.risk.risk import Found, Program, Risk
+from installer.core.risk.unit_lines import INCLUDE, directives, irregular_lines
 
 _ROOT = ("root", "0")
-# Of each directive: the value that opens something (empty: any), and what it does.
-_SERVICE = {
-    "AmbientCapabilities": ("", "gets the capabilities {}"),
-    "CapabilityBoundingSet": ("", "may have the capabilities {}"),
-    "BindPaths": ("", "mounts {} from the host"),
-    "DeviceAllow": ("", "may use the device {}"),
-    "RootDirectory": ("", "runs in {} instead of the file system of the host"),
-    "RootImage": ("", "runs in the image {}"),
-    "PAMName": ("", "opens a login session of {}"),
+# Of each directive: what a value does.
+_OPENS = {
+    "AmbientCapabilities": "gets the capabilities {}",
+    "CapabilityBoundingSet": "may have the capabilities {}",
+    "DeviceAllow": "may use the device {}",
+    "RootDirectory": "runs in {} instead of the file system of the host",
+    "RootImage": "runs in the image {}",
+    "PAMName": "opens a login session of {}",
+    "SupplementaryGroups": "has the rights of the groups {}, too",
 }
+_MOUNTS = {"BindPaths": "", "BindReadOnlyPaths": ", read-only"}
 _LISTEN = ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenNetlink")
 _FULL_RIGHTS = "+!"
+_PREFIX = re.compile(r"(?:^|[ \t];)[ \t]*([-@:+!|]*)")
+"""What stands before each command of a line; a `;` between blanks begins another one."""
+_YES = ("1", "yes", "y", "true", "t", "on")
 MOST = 1000
 """Lines with a directive that are looked at."""
 Lines = list[tuple[int, str, str, str]]
@@ -33,22 +41,44 @@ def examine_unit(where: str, text: str) -> Found:
         where: Its path in the bundle.
         text: Its text.
     """
-    lines = list(_directives(text))
-    yield from _programs(where, lines)
-    for number, section, key, value in lines:
-        place = f"{where}:{number}"
-        if section == "Socket" and key in _LISTEN and value:
-            yield Risk("port", place, f"listens at {value}")
-        elif key in _SERVICE and value:
-            yield Risk("host", place, f"{_SERVICE[key][1].format(value)} ({key}=)")
-        elif key == "BindPaths" and value and (what := opened(value.lstrip("-").split(":")[0])):
-            yield Risk("host", place, f"mounts {value}: {what}")
-        elif section == "Mount" and key in ("What", "Where") and value:
-            yield Risk("host", place, f"mounts: {key}={value}")
-        elif section == "Timer" and key.startswith("On") and value:
-            yield Risk("command", place, f"starts by itself: {key}={value}")
-    if len(lines) >= MOST:
+    lines = list(islice(directives(text), MOST + 1))
+    is_whole = len(lines) <= MOST
+    yield from _programs(where, lines[:MOST])
+    for number, section, key, value in lines[:MOST]:
+        if value:
+            yield from _opens(f"{where}:{number}", section, key, value)
+    for number, what in irregular_lines(text):
+        yield Risk("command", f"{where}:{number}", f"this line {what}")
+    if not is_whole:
         yield Risk("unread", where, f"has more than {MOST} lines with a directive: the rest was not examined")
+
+
+def _opens(place: str, section: str, key: str, value: str) -> Iterator[Risk]:
+    if section == "Socket" and key in _LISTEN:
+        yield Risk("port", place, f"listens at {value}")
+    elif key in _MOUNTS:
+        for each in value.split():
+            source = each.strip("\"'").lstrip("-+").partition(":")[0]
+            what = f": {found}" if (found := opened(source)) else ""
+            yield Risk("host", place, f"mounts {each} from the host{_MOUNTS[key]}{what} ({key}=)")
+    elif key in _OPENS:
+        yield Risk("host", place, f"{_OPENS[key].format(value)} ({key}=)")
+    elif section == "Mount" and key in ("What", "Where"):
+        yield Risk("host", place, f"mounts: {key}={value}")
+    elif section == "Timer" and key.startswith("On"):
+        yield Risk("command", place, f"starts by itself: {key}={value}")
+    elif key == INCLUDE:
+        yield Risk("unread", place, f"includes {value}, which was not examined")
+    if key in ("Group", "SupplementaryGroups"):
+        yield from _groups(place, key, value)
+
+
+def _groups(place: str, key: str, value: str) -> Iterator[Risk]:
+    for group in value.split():
+        if group in ROOT_GROUPS:
+            yield Risk("root", place, f"{key}={group}: {ROOT_GROUPS[group]}")
+        elif key == "Group" and (group.isdecimal() or "%" in group):
+            yield Risk("host", place, f"{key}={group}: which group that is, only the host knows")
 
 
 def _programs(where: str, lines: Lines) -> Iterator[Risk | Program]:
@@ -58,8 +88,13 @@ def _programs(where: str, lines: Lines) -> Iterator[Risk | Program]:
         )
 
     service = any(section == "Service" for _, section, _, _ in lines)
-    user, dynamic = last("User"), last("DynamicUser").lower() in ("yes", "true", "on", "1")
-    as_root = service and not dynamic and (not user or user in _ROOT)
+    user, is_dynamic = last("User"), last("DynamicUser").lower() in _YES
+    # A dynamic user is not made where its name is that of a user of the host. %U is 0, and %u is root.
+    # Who runs the commands of a drop-in, its unit says where the drop-in does not.
+    is_drop_in = where.endswith(".conf")
+    as_root = service and (user in _ROOT or "%" in user or not (user or is_dynamic or is_drop_in))
+    nobody = "the user of its unit" if is_drop_in and not is_dynamic else "a dynamic user"
+    start_only = last("PermissionsStartOnly").lower() in _YES
     if as_root:
         why = f"User={user}" if user else "no User= is set"
         yield Risk("root", where, f"the service runs as root: {why}")
@@ -67,38 +102,13 @@ def _programs(where: str, lines: Lines) -> Iterator[Risk | Program]:
         if not key.startswith("Exec") or not value:
             continue
         place, command = f"{where}:{number}", f"{key}={value}"
-        prefix = value[: len(value) - len(value.lstrip("@-:+!|"))]
-        full = any(sign in prefix for sign in _FULL_RIGHTS)
+        full = any(sign in match[1] for match in _PREFIX.finditer(value) for sign in _FULL_RIGHTS)
+        full = full or (start_only and key != "ExecStart")
         # systemd runs the commands of sockets and mounts as root, too.
-        runs_as = "root" if full or as_root or section != "Service" else user or "a dynamic user"
+        runs_as = "root" if full or as_root or section != "Service" else user or nobody
         yield Program(place, runs_as, command)
         if full and not as_root:
             yield Risk("root", place, f"runs with full rights in spite of User=: {command}")
         elif section != "Service":
             yield Risk("root", place, f"runs as root: {command}")
-        for _, _, what in suspicious(value):
-            yield Risk("command", place, f"{what}: {command}")
-
-
-def _directives(text: str) -> Iterator[tuple[int, str, str, str]]:
-    """Yield number, section, key and value of each directive; as systemd, with lines that are continued."""
-    section, held, first, count = "", "", 0, 0
-    for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.strip()
-        # A comment in the middle of a continued line does not end it.
-        if line.startswith(("#", ";")) or (not line and not held):
-            continue
-        first = first if held else number
-        if line.endswith("\\"):
-            held += f"{line[:-1]} "
-            continue
-        line, held = held + line, ""
-        if line.startswith("["):
-            section = line.strip("[]")
-            continue
-        key, sign, value = line.partition("=")
-        if sign:
-            yield first, section, key.strip(), value.strip()
-            count += 1
-            if count == MOST:
-                return
+        yield from suspicious(place, command, numbered=False)

@@ -63,7 +63,7 @@ def find_sidecars(bundle: str, more: Sequence[Path] = ()) -> Sidecars:
     sources: dict[str, Mapping[str, bytes]] = {}
     damaged: list[WaybillError] = []
     looked = ["standard input has no directory next to it (--approvals names one)"] if bundle == "-" else []
-    beside = [] if bundle == "-" else _candidates(Path(bundle))
+    beside = [] if bundle == "-" else sidecar_directories(Path(bundle))
     for directory in dict.fromkeys([*beside, *more]):
         names, fault = _names(directory, required=directory in more)
         if fault is not None:
@@ -83,8 +83,15 @@ def find_sidecars(bundle: str, more: Sequence[Path] = ()) -> Sidecars:
     return Sidecars(tuple(sources.items()), tuple(damaged), tuple(looked))
 
 
-def _candidates(bundle: Path) -> list[Path]:
-    """Return the directory that belongs to a bundle, and those that may do so by another name of it."""
+def sidecar_directories(bundle: Path) -> list[Path]:
+    """Return the directory that belongs to a bundle, and those that may do so by another name of it.
+
+    Args:
+        bundle: The bundle.
+
+    Returns:
+        The directories in which hosts look; the first one need not exist.
+    """
     # `.` and `/` have no name: opening them says what they are.
     if not bundle.name:
         return []
@@ -132,21 +139,36 @@ def read_sidecar(directory: Path, *, required: bool = False) -> dict[str, bytes]
     return {name: _read(directory / file) for name, file in names.items()}
 
 
+def sidecar_files(directory: Path) -> list[tuple[str, Path]]:
+    """Return the approvals and signatures of a directory, with the files that have their names.
+
+    Args:
+        directory: The directory.
+
+    Returns:
+        Names as a bundle has them, `approvals/…`, and paths. A name occurs twice where a copy has changed its
+        letters; the last one is what hosts read.
+
+    Raises:
+        OSError: The directory cannot be read.
+    """
+    files = sorted(each.name for each in directory.iterdir())
+    # Files with their proper names last, so that they win over those of an odd copy.
+    files.sort(key=lambda each: _plain_name(each) == each)
+    named = [(f"{DIRECTORY}{_plain_name(file)}", directory / file) for file in files]
+    return [(name, path) for name, path in named if is_known(name)]
+
+
 def _names(directory: Path, *, required: bool) -> tuple[dict[str, str], WaybillError | None]:
     """Return the approvals and signatures in a directory with the names of their files, or what is wrong."""
     try:
-        files = sorted(each.name for each in directory.iterdir())
+        names = {name: path.name for name, path in sidecar_files(directory)}
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError("is not a directory with approvals", where=str(directory)) from None
         return {}, None
     except OSError as error:
         return {}, MediaError(f"cannot be read: {error.strerror}", where=str(directory))
-    names: dict[str, str] = {}
-    # Files with their proper names last, so that they win over those of an odd copy.
-    for file in sorted(files, key=lambda each: _plain_name(each) == each):
-        if is_known(name := f"{DIRECTORY}{_plain_name(file)}"):
-            names[name] = file
     if sum(bool(NAME.fullmatch(name)) for name in names) > LIMITS.approvals:
         return {}, TamperedError(f"has more than {LIMITS.approvals} approvals", where=str(directory))
     return dict(sorted(names.items())), None

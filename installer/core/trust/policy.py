@@ -146,7 +146,9 @@ class Decision:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return it as pairs of label and text, for a report."""
-        rows = [("environment", self.environment or "none; the root has no policies")]
+        # A misspelt environment is none that a policy is for: its report must not look like that of one.
+        named = self.environment if self.needed else f"{self.environment}; no approvals are required"
+        rows = [("environment", named if self.environment else "none; the root has no policies")]
         rows += [(f"  {role}", ", ".join(owners)) for role, owners in self.filled.items()]
         for item in self.counted:
             rows.append(("counted", _line(item)))
@@ -329,17 +331,17 @@ class PolicyEvaluation:
 
     def _command(self, role: str) -> str:
         if role == "release":
-            return "bundle sign BUNDLE --key KEY"
-        return f"bundle approve BUNDLE --role {role} --env {self.environment} --root ROOT --key KEY"
+            return "`bundle sign BUNDLE --key KEY`"
+        return f"`bundle approve BUNDLE --role {role} --env {self.environment} --root ROOT --key KEY`"
 
     def _change(self) -> list[Problem]:
         # Two different changes would mean that two people approved different things.
-        hint = "approve with a change id: bundle approve … --change-id ID"
+        hint = "approve with a change id: `bundle approve … --change-id ID`"
         return self._one("change_id", "change ids", "a change id in an approval", hint)
 
     def _rollback(self) -> list[Problem]:
         hint = (
-            "approve with the version to roll back to: bundle approve … --rollback-to VERSION "
+            "approve with the version to roll back to: `bundle approve … --rollback-to VERSION` "
             f"(`{NO_ROLLBACK}` for a first installation)"
         )
         what = "the version to roll back to, in an approval"
@@ -357,4 +359,9 @@ class PolicyEvaluation:
             if named
             else f"missing: {missing}"
         )
-        return [] if len(named) == 1 else [Problem("", what, hint)]
+        # Another approval alone changes nothing: those that are there still count.
+        withdraw = (
+            "agree on one; whoever named another withdraws that approval, "
+            "`bundle approve BUNDLE --withdraw --key KEY`, and approves again"
+        )
+        return [] if len(named) == 1 else [Problem("", what, withdraw if named else hint)]

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from installer.core.format.manifest import SITE_NAME
 from installer.core.limits import MIB
 from installer.core.timestamps import format_time
 from installer.core.trust.signatures import TrustedKey
@@ -22,7 +23,7 @@ ROLES = ("release", "root", "provenance", "security", "ops", "break-glass")
 APPROVERS = ("provenance", "security", "ops", "break-glass")
 """Roles that sign approvals; `release` signs bundles, `root` signs roots."""
 ROOT_BYTES = MIB
-ENVIRONMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+ENVIRONMENT = SITE_NAME
 PRODUCT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 BUILDER = re.compile(r"[\x21-\x7e]{1,500}")
 MAX_AGE_DAYS = 3650

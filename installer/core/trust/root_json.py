@@ -220,7 +220,7 @@ def _check_policy(value: Value, root: Root, policy: Policy) -> None:
     known = len(value.document.problems)
     for role in policy.requires:
         if role not in root.roles:
-            hint = f"bundle trust add-key root.json KEY.pub --role {role} --owner NAME"
+            hint = f"run `bundle trust add-key root.json KEY.pub --role {role} --owner NAME`"
             what = f"requires the role {role}, which is not in `roles`"
             value.document.note(value.at("requires"), what, hint)
     for name in ("builders", "repositories", "clean_tree"):

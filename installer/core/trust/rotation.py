@@ -112,6 +112,6 @@ def _require(
         raise UntrustedError(
             f"is signed by {has} the {role.threshold} owners that {whose} requires",
             where=where,
-            hint=f"may sign: {who or 'nobody'}: bundle trust sign root.json --key KEY",
+            hint=f"may sign: {who or 'nobody'}: `bundle trust sign root.json --key KEY`",
             problems=[Problem(item.file, item.reason, item.hint) for item in rejected],
         )

@@ -33,6 +33,8 @@ STEPS = {
     19: "Every byte matches the signed list, and there is no other data",
     20: "The images are what the manifest says",
 }
+BUNDLE_EXPIRY = 9
+"""The step that refuses a bundle for its own expiry, not for that of the root or of a key."""
 
 
 @contextmanager

@@ -56,7 +56,7 @@ NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 KNOWN_TIME = "/var/lib/waybill/trusted-time"
 """Where hosts record the last time that is known to have passed."""
 RECORDED = f"; if the clock was wrong when that time was recorded, correct it and remove {KNOWN_TIME}"
-SET_ENVIRONMENT = "install trust init /etc/waybill/trust/root.json --env NAME"
+SET_ENVIRONMENT = "`install trust init /etc/waybill/trust/root.json --env NAME`"
 """Sets the environment of a host that has a root."""
 PRODUCTION = "production"
 """The one environment where a release signature alone is never enough, even with a root without policies."""
@@ -216,7 +216,7 @@ class Trust:
                     f"{name} is a downgrade: the highest sequence number that this host has had is "
                     f"{highest} ({runs})",
                     where=where,
-                    hint="to roll back to a retained release, run: install rollback [VERSION]",
+                    hint="to roll back to a retained release, run `install rollback VERSION`",
                 )
             if not forgets and (other := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, other), where=where, hint=SAME_SEQUENCE_HINT)
@@ -245,7 +245,7 @@ class Trust:
                     where=where,
                     hint="check the sequence number: after this release, no later one can be "
                     "installed. If the number is correct, the owners of the root keys reset "
-                    "the product: bundle trust set-product",
+                    "the product with `bundle trust set-product`",
                 )
 
     def check_approvals(
@@ -331,7 +331,7 @@ class Trust:
             raise UsageError(
                 "the environment of this host is not set",
                 where="/etc/waybill/environment",
-                hint=f"set it: `{SET_ENVIRONMENT}` (the root has policies for {known}); to verify or plan "
+                hint=f"set it: {SET_ENVIRONMENT} (the root has policies for {known}); to verify or plan "
                 "only, --env names it",
             )
         if (
@@ -341,7 +341,7 @@ class Trust:
                 f"the root has no policy for the environment {environment}",
                 where="root.json",
                 hint=f"environments with a policy: {known or 'none'}; the owners of the root keys "
-                "can add one: bundle trust set-policy",
+                "can add one with `bundle trust set-policy`",
             )
 
     def _for_this_host(

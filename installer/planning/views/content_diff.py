@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from installer.core.errors import Problem
 from installer.core.format.manifest import FileEntry, Manifest
-from installer.deploy.file_operations import matches
+from installer.deploy.file_checks import matches
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.file_systems import FileSystems
@@ -60,7 +60,7 @@ def planned_diffs(
     written = {each.path for each in changes.changes if each.verb in ("add", "replace", "restore")}
     drifted = {each.path: each for each in changes.drifted}
     found = [
-        _compared(context, items[path], data, _beside(drifted.get(path)))
+        _compared(context, *_as_now(items[path], changes, _beside(drifted.get(path))), data)
         for path, data in wanted.rendered.items()
         if path in items and (path in written or path in drifted)
     ]
@@ -69,6 +69,12 @@ def planned_diffs(
         source = release.now(drifted[path].origin)
         found.append(_of_file(context, items[path], source, budget, _beside(drifted[path])))
     return tuple(found)
+
+
+def _as_now(item: Installed, changes: Changes, beside: str) -> tuple[Installed, str]:
+    """Return what an item is compared with, and what the diff leads to where that is another path."""
+    before = changes.instead_of.get(item.path, item.path)
+    return (item, beside) if before == item.path else (replace(item, path=before), item.path)
 
 
 def drift_diffs(
@@ -150,10 +156,10 @@ def _of_file(context: Context, item: Installed, source: str, budget: _Budget, to
             return Diff(item.path, "", _TOO_MANY)
     except OSError as error:
         return Diff(item.path, "", _unread(error))
-    return _compared(context, item, new, to)
+    return _compared(context, item, to, new)
 
 
-def _compared(context: Context, item: Installed, new: bytes, to: str = "") -> Diff:
+def _compared(context: Context, item: Installed, to: str, new: bytes) -> Diff:
     system = context.system
     try:
         seen = system.observe(item.path, digest=False)
@@ -167,7 +173,7 @@ def _compared(context: Context, item: Installed, new: bytes, to: str = "") -> Di
         return Diff(item.path, "", _unread(error))
     if seen.kind == "file" and old == new:
         return Diff(item.path, "", _condition(seen, item))
-    return diff(item.path, old, new, to, context.secrets.values())
+    return diff(item.path, old, new, to, context.secrets)
 
 
 def _unread(error: OSError) -> str:

@@ -38,7 +38,7 @@ def fill(place: Path) -> None:
             file.write(bytes(4096))
 
 
-def test_on_a_full_disk_room_that_was_kept_is_used_and_else_it_is_an_error(small: Path) -> None:
+def test_reserved_space_is_used_on_a_full_disk_and_its_absence_is_an_error(small: Path) -> None:
     system = System(small)
     with opened(system) as log:
         log.reserve()
@@ -54,7 +54,7 @@ def test_on_a_full_disk_room_that_was_kept_is_used_and_else_it_is_an_error(small
     assert [r.fields.get("reason") for r in chain.records] == ["begun", "ended", "later"]
 
 
-def test_on_a_disk_that_is_full_from_the_start_nothing_is_half_written(small: Path) -> None:
+def test_nothing_is_half_written_on_a_disk_that_is_full_from_the_start(small: Path) -> None:
     system = System(small)
     record(system, reason="first")
     fill(small)

@@ -66,7 +66,7 @@ def test_nothing_is_begun_anew_where_a_product_has_a_history(system: System) -> 
     assert not Path(system.root, LOG[1:]).exists()
 
 
-def test_whoever_may_not_read_it_is_told_how(system: System) -> None:
+def test_a_user_who_may_not_read_the_log_is_told_how_to(system: System) -> None:
     class Refused(System):
         def read(self, path: str, limit: int, **more: Any) -> bytes:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)

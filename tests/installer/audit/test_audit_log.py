@@ -152,7 +152,7 @@ def test_nothing_is_added_to_a_log_whose_end_was_changed(four: System) -> None:
 
 
 @pytest.mark.parametrize("fault", ["kill before", "kill half", "kill after"])
-def test_killed_at_any_effect_of_writing_a_record_it_is_there_or_not_and_nothing_is_hidden(
+def test_a_kill_at_any_effect_of_a_record_leaves_it_whole_or_absent_and_hides_nothing(
     tmp_path: Path, fault: str
 ) -> None:
     at, reached = 0, True

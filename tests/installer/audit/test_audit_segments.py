@@ -90,7 +90,7 @@ def test_a_change_in_a_full_file_is_found(long: System) -> None:
 
 
 @pytest.mark.parametrize("fault", ["kill before", "kill after"])
-def test_killed_anywhere_while_a_file_is_begun_the_chain_goes_on(
+def test_the_chain_goes_on_after_a_kill_anywhere_while_a_file_is_begun(
     tmp_path: Path, small: None, fault: str
 ) -> None:
     at, reached, cuts = 0, True, set[int]()

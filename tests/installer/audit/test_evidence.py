@@ -46,7 +46,7 @@ def found(place: Path) -> list[dict[str, Any]]:
 
 
 class TestContent:
-    def test_of_an_install(self, bench: Bench) -> None:
+    def test_an_install_leaves_evidence(self, bench: Bench) -> None:
         world = release()
         path = bench.bundle(world)
         assert bench.run(str(path), "--yes")[0] == 0
@@ -78,7 +78,7 @@ class TestContent:
         for row in found(bench.host)[0]["predicate"]["inputAttestations"]:
             assert row["digest"]["sha256"] == sha256_hex((place / row["uri"]).read_bytes())
 
-    def test_of_a_refusal_with_the_step_and_its_words(self, bench: Bench) -> None:
+    def test_a_refusal_leaves_evidence_with_the_step_and_its_words(self, bench: Bench) -> None:
         path = bench.bundle(replace(release(), approvals=APPROVALS[:1]))
         assert bench.run(str(path), "--yes")[0] == 14
         predicate = found(bench.host)[0]["predicate"]
@@ -90,7 +90,7 @@ class TestContent:
         assert by_role["provenance"]["counted"]
         assert by_role["provenance"]["owner"] == "Ci"
 
-    def test_of_a_bundle_that_nobody_trusted_signed(self, bench: Bench) -> None:
+    def test_a_bundle_that_nobody_trusted_signed_leaves_evidence(self, bench: Bench) -> None:
         world = replace(release(), signers=("Eve",))
         assert bench.run(str(bench.bundle(world)), "--yes")[0] == 10
         said = found(bench.host)[0]
@@ -99,7 +99,7 @@ class TestContent:
         assert "product" not in said["predicate"]["waybill_bundle"]
         assert {row["annotations"]["counted"] for row in said["predicate"]["inputAttestations"]} == {False}
 
-    def test_of_what_is_no_bundle(self, bench: Bench) -> None:
+    def test_a_file_that_is_no_bundle_leaves_evidence(self, bench: Bench) -> None:
         path = bench.stick / "x.tar"
         path.write_bytes(b"x" * 5000)
         assert bench.run(str(path), "--yes")[0] == 11
@@ -108,7 +108,7 @@ class TestContent:
         assert said["predicate"]["waybill_bundle"] == {"file": str(path)}
         assert (bench.host / DIRECTORY[1:] / "000001-refused-unknown.json").exists()
 
-    def test_of_a_payload_that_is_not_what_was_signed(self, bench: Bench) -> None:
+    def test_a_payload_that_is_not_what_was_signed_leaves_evidence(self, bench: Bench) -> None:
         data = release().tar()
         at = data.rindex(b"betabeta")
         path = bench.stick / "b.tar"
@@ -126,7 +126,7 @@ class TestContent:
         assert "plant stands still" in predicate["waybill_breakGlass"]["warning"]
         assert any("role security" in what for what in predicate["waybill_breakGlass"]["missing"])
 
-    def test_a_name_that_is_no_text(self, bench: Bench) -> None:
+    def test_a_name_that_is_no_text_is_recorded_as_text(self, bench: Bench) -> None:
         path = os.fsdecode(os.fsencode(bench.stick) + b"/\xff\xfe.tar")
         Path(path).write_bytes(b"x" * 5000)
         assert bench.run(path, "--yes")[0] == 11
@@ -155,7 +155,7 @@ class TestWhen:
         assert "digest" not in policy
         assert policy["annotations"] == {"version": 0, "environment": "production"}
 
-    def test_where_it_cannot_be_written_the_refusal_stays_what_it_is(
+    def test_a_refusal_stays_what_it_is_where_its_evidence_cannot_be_written(
         self,
         bench: Bench,
     ) -> None:
@@ -178,7 +178,7 @@ class TestWhen:
 
 
 class TestHistory:
-    def test_it_says_where_the_evidence_is_and_what_was_refused(self, bench: Bench) -> None:
+    def test_the_history_says_where_the_evidence_is_and_what_was_refused(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release())), "--yes")
         bench.run(str(bench.bundle(release("1.3.0", 100_030_000_999))), "--yes")
         code, document, _ = bench.run("history")
@@ -188,7 +188,7 @@ class TestHistory:
         assert (refused["version"], refused["verification_step"]) == ("1.3.0", 12)
         assert (bench.host / refused["evidence"][1:]).is_file()
 
-    def test_for_people(self, bench: Bench) -> None:
+    def test_the_history_has_lines_for_people(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(release())), "--yes")
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
         shown = history(Session(System(bench.host))).text()
@@ -209,7 +209,7 @@ class TestHistory:
             "000001",
         ]
 
-    def test_a_host_with_refusals_only(self, bench: Bench) -> None:
+    def test_a_host_with_refusals_only_has_a_history(self, bench: Bench) -> None:
         bench.run(str(bench.bundle(replace(release(), signers=("Eve",)))), "--yes")
         _, document, _ = bench.run("history")
         assert (document["events"], len(document["refusals"])) == ([], 1)
@@ -272,7 +272,7 @@ class TestWriting:
     def names(self, system: System) -> list[str]:
         return sorted(system.names(DIRECTORY))
 
-    def test_each_has_a_number_of_its_own_and_none_is_written_over(self, system: System) -> None:
+    def test_each_record_of_evidence_has_its_own_number_and_none_is_overwritten(self, system: System) -> None:
         made = [record(system, b"%d" % n, "refused" if n % 2 else "passed", "ab" * 32) for n in range(4)]
         assert [each.path.rpartition("/")[2] for each in made] == [
             "000001-passed-abababababab.json",
@@ -297,7 +297,7 @@ class TestWriting:
             "000011-refused-unknown.json",
         ]
 
-    def test_those_of_retained_releases_stay_however_old_they_are(
+    def test_the_evidence_of_retained_releases_stays_however_old_it_is(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(evidence, "KEEP", 1)
@@ -318,7 +318,7 @@ class TestWriting:
         assert "(removed since: the newest are kept)" in bench.text("history")[1]
         assert bench.run("audit")[0] == 0, "the audit log has the digest of each"
 
-    def test_while_a_state_cannot_be_read_nothing_is_removed(
+    def test_no_evidence_is_removed_while_a_state_cannot_be_read(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(evidence, "KEEP", 1)
@@ -328,7 +328,7 @@ class TestWriting:
             record(System(bench.host), b"another product", "passed", "b" * 64)
         assert len(self.names(System(bench.host))) == 4
 
-    def test_two_at_the_same_moment(self, system: System) -> None:
+    def test_two_records_of_evidence_at_the_same_moment_are_both_kept(self, system: System) -> None:
         made: list[str] = []
 
         def write() -> None:
@@ -374,7 +374,7 @@ class TestWriting:
             record(system, b"x", "passed", "")
         assert not [name for name in self.names(system) if name.startswith(".")]
 
-    def test_it_is_written_once(self, system: System) -> None:
+    def test_evidence_is_written_once(self, system: System) -> None:
         recorder = EvidenceRecorder(system, lambda: NOW, pytest.fail, VerificationTrace(file="b.tar"))
         with pytest.raises(TamperedError), recorder.record_refusals(), recorder.record_refusals():
             raise TamperedError("x")

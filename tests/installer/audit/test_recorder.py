@@ -16,8 +16,10 @@ from installer.audit import log as audit_log
 from installer.audit import recorder
 from installer.audit.log import AuditError
 from installer.commands import status
+from installer.commands.common.attempt import attempt
 from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
+from installer.commands.common.session import Session
 from installer.core.errors import NotUndoneError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.trust.root import PRODUCTION
@@ -115,7 +117,9 @@ def test_a_record_names_the_evidence_of_the_verification(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("fault", ["kill before", "kill half", "kill after"])
-def test_killed_at_any_effect_the_log_says_once_what_really_happened(tmp_path: Path, fault: str) -> None:
+def test_the_log_says_once_what_really_happened_after_a_kill_at_any_effect(
+    tmp_path: Path, fault: str
+) -> None:
     at = 0
     seen = set()
     while True:
@@ -164,7 +168,7 @@ def test_what_recovery_has_ended_says_so(tmp_path: Path) -> None:
     assert records(host)[-1]["recovered"] is True
 
 
-def test_where_the_log_is_damaged_nothing_is_begun(bench: Bench) -> None:
+def test_nothing_is_begun_where_the_log_is_damaged(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     break_log(bench.host)
     code, document, said = bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
@@ -178,7 +182,7 @@ def test_where_the_log_is_damaged_nothing_is_begun(bench: Bench) -> None:
     assert events(bench.host) == ["sealed", "begun", "ended done"]
 
 
-def test_where_there_is_no_room_for_the_log_nothing_is_begun(tmp_path: Path) -> None:
+def test_nothing_is_begun_where_there_is_no_space_for_the_log(tmp_path: Path) -> None:
     within = context(System(tmp_path))
     install(within, ONE)
     (tmp_path / "opt/d").unlink()
@@ -236,7 +240,7 @@ def test_each_refusal_says_step_reason_and_what_was_vouched_for(bench: Bench) ->
     assert any("role security" in problem for problem in second["problems"])
 
 
-def test_one_that_was_declined_or_not_ready_or_busy_is_there_too(bench: Bench) -> None:
+def test_a_run_that_was_declined_not_ready_or_busy_is_in_the_log(bench: Bench) -> None:
     path = bench.bundle(release())
     assert bench.run(str(path))[0] == 2  # no terminal to ask on: wrong usage is no event
     (bench.host / "opt").mkdir()
@@ -266,6 +270,15 @@ def test_what_cannot_be_undone_is_told_each_time(tmp_path: Path) -> None:
         raise NotUndoneError("the release failed and could not be fully undone", where="/x")
     (row,) = records(tmp_path)
     assert (row["event"], row["verb"], row["exit"], row["where"]) == ("not-undone", "recover", 21, "/x")
+
+
+def test_an_internal_error_is_recorded_without_secrets(tmp_path: Path) -> None:
+    session = Session.open(tmp_path)
+    session.secrets.add(["hunter22"])
+    with pytest.raises(ValueError, match="hunter22"), attempt(session, "apply", product="lan-chat"):
+        raise ValueError("cannot read 'hunter22'")
+    (row,) = records(tmp_path)
+    assert (row["code"], row["reason"]) == ("fault", "ValueError: cannot read '***'")
 
 
 def test_broken_glass_is_loud(bench: Bench) -> None:

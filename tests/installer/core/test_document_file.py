@@ -66,7 +66,9 @@ class TestSignatures:
 
     @ALL
     @pytest.mark.parametrize("form", ["sig", "sigstore.json"])
-    def test_the_signed_document(self, form: str, change: Change, words: str) -> None:
+    def test_a_signed_document_that_an_editor_changed_is_named_as_that(
+        self, form: str, change: Change, words: str
+    ) -> None:
         made = person("Rea").signer.sign(self.SIGNED)
         error = self.refused(made[form], change(self.SIGNED), form)
         assert "the file that it signs" in error.what
@@ -74,7 +76,7 @@ class TestSignatures:
         assert "an editor, a mail program" in error.hint
 
     @ALL
-    def test_the_signature(self, change: Change, words: str) -> None:
+    def test_a_signature_that_an_editor_changed_is_named_as_that(self, change: Change, words: str) -> None:
         made = person("Rea").signer.sign(self.SIGNED)["sig"] + b"\n"
         error = self.refused(change(made), self.SIGNED, "sig")
         assert words in error.what
@@ -88,20 +90,24 @@ class TestSignatures:
 
 class TestKeys:
     @ENCODINGS
-    def test_public(self, tmp_path: Path, change: Change, words: str) -> None:
+    def test_a_public_key_that_an_editor_changed_is_named_as_that(
+        self, tmp_path: Path, change: Change, words: str
+    ) -> None:
         path = tmp_path / "rea.pub"
         path.write_bytes(change(person("Rea").signer.public.encode()))
         with pytest.raises(UsageError, match=words) as caught:
             key_from_file(path)
         assert "editor" in caught.value.hint
 
-    def test_public_with_windows_line_ends_is_the_same_key(self, tmp_path: Path) -> None:
+    def test_a_public_key_with_windows_line_ends_is_the_same_key(self, tmp_path: Path) -> None:
         path = tmp_path / "rea.pub"
         path.write_bytes(crlf(person("Rea").signer.public.encode()))
         assert key_from_file(path).keyid == person("Rea").key.keyid
 
     @ENCODINGS
-    def test_private(self, tmp_path: Path, change: Change, words: str) -> None:
+    def test_a_private_key_that_an_editor_changed_is_named_as_that(
+        self, tmp_path: Path, change: Change, words: str
+    ) -> None:
         path = tmp_path / "a.key"
         path.write_bytes(change(generate(b"")[0]))
         with pytest.raises(UsageError, match=words):
@@ -125,14 +131,14 @@ class TestYaml:
 
 
 class TestRead:
-    def test_up_to_the_limit(self, tmp_path: Path) -> None:
+    def test_a_document_is_read_up_to_the_limit(self, tmp_path: Path) -> None:
         path = tmp_path / "x"
         path.write_bytes(b"12345")
         assert document_file.read_document(path, 5) == b"12345"
         with pytest.raises(TamperedError, match="is larger than 4 bytes"):
             document_file.read_document(path, 4)
 
-    def test_what_is_no_file(self, tmp_path: Path) -> None:
+    def test_what_is_no_file_is_refused(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(tmp_path / "socket"))

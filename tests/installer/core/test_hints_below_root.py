@@ -20,7 +20,7 @@ from installer.core.remedies import below, point_below
         ("use another `install`, or /etc/waybillx", "use another `install`, or /etc/waybillx"),
     ],
 )
-def test_a_hint(hint: str, wanted: str) -> None:
+def test_a_hint_names_the_host_below_root(hint: str, wanted: str) -> None:
     assert below(hint, "/srv/h") == wanted
     assert below(below(hint, "/srv/h"), "/srv/h") == wanted
 
@@ -29,7 +29,7 @@ def test_a_directory_with_a_space_can_be_typed() -> None:
     assert below("run `install recover`", "/srv/my host") == "run `install recover --root '/srv/my host'`"
 
 
-def test_all_hints_of_an_error_and_none_of_the_machine_itself() -> None:
+def test_all_hints_of_an_error_name_the_host_and_those_of_the_machine_itself_stay() -> None:
     error = RefusedError("x", hint="`install a`", problems=[Problem("", "y", "`install b`")])
     point_below(error, "/")
     assert (error.hint, error.problems[0].hint) == ("`install a`", "`install b`")
@@ -38,20 +38,21 @@ def test_all_hints_of_an_error_and_none_of_the_machine_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hint", "wanted"),
+    "text",
     [
-        ("restore the data, then run: install rollback --data-restored", "{} --root /srv/h"),
-        ("run: install recover --product lan-chat", "{} --root /srv/h"),
-        ("fix it, then check again: install remove lan-chat", "{} --root /srv/h"),
-        (
-            "run: install rollback VERSION; retained releases: 1.4.0",
-            "run: install rollback VERSION --root /srv/h; retained releases: 1.4.0",
-        ),
-        ("1.3.0 (install rollback VERSION)", "1.3.0 (install rollback VERSION --root /srv/h)"),
-        ("run: install recover --root /x", "run: install recover --root /x"),
-        ("install the bundle again", "install the bundle again"),
+        "install the bundle again",
+        "the script said: `install -m 0644 a /etc/b`",
+        "it has an `install`, and `installer status`",
+        "`bundle trust show root.json`",
     ],
 )
-def test_a_command_at_the_end_of_a_sentence(hint: str, wanted: str) -> None:
-    assert below(hint, "/srv/h") == wanted.format(hint)
-    assert below(below(hint, "/srv/h"), "/srv/h") == wanted.format(hint)
+def test_what_is_no_command_of_ours_stays_as_it_is(text: str) -> None:
+    assert below(text, "/srv/h") == text
+
+
+def test_a_path_in_a_command_is_quoted_with_the_root_before_it() -> None:
+    hint = "`chmod go-w /etc/waybill/trust`, or see /etc/waybill/trust; `rm '/var/lib/waybill/a b'`"
+    assert below(hint, "/srv/my host") == (
+        "`chmod go-w '/srv/my host/etc/waybill/trust'`, or see /srv/my host/etc/waybill/trust; "
+        "`rm '/srv/my host/var/lib/waybill/a b'`"
+    )

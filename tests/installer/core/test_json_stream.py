@@ -116,7 +116,7 @@ objects = st.fixed_dictionaries(
 
 
 @given(objects, st.sampled_from(["", " ", "\n" * 50]))
-def test_it_reads_what_one_go_reads_or_refuses_what_is_too_large(
+def test_the_stream_reads_what_the_strict_reader_reads_or_refuses_what_is_too_large(
     narrow: None, value: dict[str, Any], space: str
 ) -> None:
     for data in (dumps(value), dumps_lines(value), dumps(value).replace(b",", f"{space},{space}".encode())):

@@ -110,7 +110,7 @@ def test_what_is_written_is_read_back_as_it_was(value: Any) -> None:
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), plain, min_size=1))
-def test_there_is_one_written_form_whatever_the_order_of_keys(value: dict[str, Any]) -> None:
+def test_a_document_has_one_written_form_whatever_the_order_of_its_keys(value: dict[str, Any]) -> None:
     turned = dict(reversed(value.items()))
     assert dumps(value) == dumps(turned)
     assert dumps_lines(value) == dumps_lines(turned)
@@ -123,3 +123,13 @@ def test_any_bytes_are_read_or_refused_never_more(data: bytes) -> None:
     except TamperedError:
         return
     json.loads(data)
+
+
+@pytest.mark.parametrize(
+    "text", ["", '"a\nb"', '"a', '"\\x"', '{"a"', '{"a":}', "[1,]", "{}{}", '"\\u12"', "{1}"]
+)
+def test_the_reason_why_a_text_is_no_json_is_a_whole_phrase(text: str) -> None:
+    what = refusal(text).what
+    assert what.startswith("is not JSON: ")
+    assert what.rstrip(": ").rsplit(" ", 1)[-1] not in ("at", "starting")
+    assert not what.endswith(":")

@@ -16,7 +16,7 @@ from installer.host.system import System
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
-        (errno.EMFILE, "this process may not open more files: raise the limit (ulimit -n 1024)"),
+        (errno.EMFILE, "this process may not open more files: raise the limit (`ulimit -n 1024`)"),
         (errno.ENFILE, "this host has too many open files"),
         (errno.ENOMEM, "this host has too little free memory"),
         (errno.ENOSPC, "free some space in /tmp"),

@@ -15,15 +15,16 @@ from installer.core.verify import (
     open_trusted,
     payload_extent,
     report,
+    summary,
     verify_payload,
 )
 from installer.core.vsa import VerificationTrace
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
-from tests.rig.trustworld import APPROVALS, World, person
+from tests.rig.trustworld import APPROVALS, World, person, root
 
 
-def test_away_from_a_host_nothing_of_a_host_is_checked() -> None:
+def test_nothing_of_a_host_is_checked_away_from_one() -> None:
     world = replace(World(), host=replace(World().host, platform="linux/arm64"))
     assert open_trusted(BytesMedium(world.tar()), world.trust()).destination == HostFacts()
 
@@ -103,3 +104,21 @@ def test_the_report_names_sensitive_destinations() -> None:
     verified = verify_payload(opened)
     assert "SENSITIVE    /etc/sudoers.d/chat: who may act as root" in report(verified)
     assert [each["path"] for each in verified.as_json()["sensitive"]] == ["/etc/sudoers.d/chat"]
+
+
+def test_one_line_says_who_released_and_who_approved() -> None:
+    key = person("Rea").key.keyid8
+    world = World()
+    opened = open_trusted(BytesMedium(world.tar()), world.trust(), lambda _manifest: world.host)
+    verified, decision = verify_payload(opened), check_approvals(opened, world.trust())
+    assert summary(verified, decision) == (
+        f"verified: released by Rea (cosign key {key}); "
+        "approved for production by Ops (ops), Ci (provenance), Sec (security)"
+    )
+    free = World(root=root(environments={}), approvals=(), host=HostFacts("lab"))
+    opened = open_trusted(BytesMedium(free.tar()), free.trust(), lambda _manifest: free.host)
+    verified, decision = verify_payload(opened), check_approvals(opened, free.trust())
+    assert (
+        summary(verified, decision)
+        == f"verified: released by Rea (cosign key {key}); no approvals are required"
+    )

@@ -189,10 +189,10 @@ def test_a_release_that_goes_gives_up_what_it_had_in_the_engine(root: Root, meth
     loaded = root.site.everything()
     entries = [retained(root, target, methods) for target in targets]
     context = replace(root.context, progress=(notes := Notes()))
-    make_directory(context.system, context.layout.base)
+    make_directory(context.system, context.layout.transactions)
     state = State(entries[2], (entries[2], entries[1], entries[0]), 3, 3)
     save(context.system, context.layout, state)
-    execute(context, Change("apply", "000004", state, entries[3], ()), lambda: None)
+    execute(context, Change("apply", "000004", state, entries[3], ()), lambda: ())
     assert load(context.system, context.layout).retained == (
         load(context.system, context.layout).current, entries[2], entries[1],
     )  # fmt: skip

@@ -14,6 +14,7 @@ from installer.core.errors import RolledBackError
 from installer.core.format import manifest_json
 from installer.core.format.checksums import sum_lines
 from installer.core.format.manifest import FileEntry, Image
+from installer.deploy.health.watch import ProbeResult
 from installer.deploy.inventory import InventoryItem
 from installer.deploy.method import Target
 from installer.deploy.operation import StepError
@@ -33,7 +34,7 @@ class Product:
         self.site, self.meter, self.target, self.images = site, Meter(), None, list[Image]()
         layout = Layout(name, site.context.layout.state)
         self.context = replace(site.context, layout=layout, progress=self.meter)
-        make_directory(self.context.system, layout.base)
+        make_directory(self.context.system, layout.transactions)
 
     target: Target | None
 
@@ -47,8 +48,9 @@ class Product:
         execute(self.context, Change(verb, f"{number:06d}", self.state, entry, ops), self.health)
         self.target = target
 
-    def health(self) -> None:
+    def health(self) -> tuple[ProbeResult, ...]:
         """Finds the release healthy."""
+        return ()
 
     def install(self, *images: tuple[str, Sequence[str], str]) -> list[Image]:
         """Installs the next release; an image is a name, its layers, and what else tells it from others."""
@@ -126,7 +128,7 @@ def test_a_name_that_only_the_product_that_goes_gave_goes_with_it(
     assert site.everything() == before
 
 
-def test_while_the_other_product_is_busy_its_names_stay(site: Site, one: Product, two: Product) -> None:
+def test_the_image_names_of_a_busy_product_stay(site: Site, one: Product, two: Product) -> None:
     (mine,) = one.install((f"{site.name}/mine:1", ["base"], "same"))
     two.install((f"{site.name}/other:1", ["base"], "same"))
     lock = two.context.system.lock(two.context.layout.lock)

@@ -48,7 +48,7 @@ def looked(within: Context) -> Status:
     return found
 
 
-def test_by_default_it_is_refused_with_the_remedies_and_nothing_changes(host: Context) -> None:
+def test_an_edited_file_is_refused_by_default_with_the_remedies_and_nothing_changes(host: Context) -> None:
     edited(host)
     before = snapshot(root(host), besides=("var",))
     with planned(host, release(2)) as plan, pytest.raises(HostNotReadyError) as raised:
@@ -89,7 +89,7 @@ def test_the_plan_says_what_becomes_of_it_and_shows_the_difference(
         assert row["path"] == f"/{CONF}"
 
 
-def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift(host: Context) -> None:
+def test_a_kept_file_stays_beside_the_version_of_the_release_and_is_no_drift(host: Context) -> None:
     path = edited(host)
     install(host, release(2), KEEP)
     assert path.read_text() == MINE
@@ -108,7 +108,7 @@ def test_kept_it_stays_and_the_release_s_own_lies_beside_it_and_that_is_no_drift
     assert [(p.where, p.what) for p in product_status(host).drift] == [(f"/{CONF}", "is missing")]
 
 
-def test_applied_again_there_is_nothing_to_do(host: Context) -> None:
+def test_a_release_with_a_kept_file_that_is_applied_again_is_nothing_to_do(host: Context) -> None:
     edited(host)
     install(host, release(2), KEEP)
     assert not install(host, release(2)).changed
@@ -130,7 +130,7 @@ def test_what_was_kept_is_asked_for_again_only_when_the_release_s_own_version_ch
 
 
 @pytest.mark.parametrize("merge", ["by hand", "by renaming the new one over it"])
-def test_once_merged_it_is_the_release_s_again(merge: str, host: Context) -> None:
+def test_a_kept_file_that_was_merged_belongs_to_the_release_again(merge: str, host: Context) -> None:
     path = edited(host)
     install(host, release(2), KEEP)
     if merge == "by hand":
@@ -144,7 +144,7 @@ def test_once_merged_it_is_the_release_s_again(merge: str, host: Context) -> Non
     assert looked(host).edited == ()
 
 
-def test_replaced_a_copy_is_kept(host: Context) -> None:
+def test_a_copy_of_a_replaced_file_is_kept(host: Context) -> None:
     path = edited(host)
     install(host, release(2), REPLACE)
     assert path.read_text() == "port: 2\npassword: hunter1\n"
@@ -251,7 +251,7 @@ def test_what_lies_at_the_other_name_already_is_not_lost(host: Context) -> None:
     assert copy.read_text() == "somebody's\n"
 
 
-def test_killed_anywhere_what_was_edited_is_there(host: Context, tmp_path: Path) -> None:
+def test_the_edited_content_is_there_after_a_kill_anywhere(host: Context, tmp_path: Path) -> None:
     path = edited(host)
     before = snapshot(tmp_path, besides=("var",))
     for at in range(1, 10_000, 3):

@@ -81,7 +81,7 @@ CASES = [
 @pytest.mark.parametrize(
     "case", CASES, ids=lambda case: " ".join(vars(case)[n] for n in ("old", "seen", "want", "policy", "path"))
 )
-def test_every_combination(root: Path, case: Case) -> None:
+def test_every_combination_has_its_outcome(root: Path, case: Case) -> None:
     path = case.path
     lay(root, case.seen, path)
     before, was = there(root), content(root, path)

@@ -10,7 +10,7 @@ import pytest
 
 from installer.core.errors import Problem
 from installer.deploy.file_backups import saw
-from installer.deploy.file_operations import CLEARED
+from installer.deploy.file_checks import CLEARED
 from installer.planning.destinations import Admission
 from installer.planning.file_changes import compare
 from installer.planning.owners import Owner
@@ -75,7 +75,7 @@ def test_what_is_in_the_way_of_a_directory_is_named(root: Path, seen: str) -> No
 
 
 @pytest.mark.parametrize("old", [item("dir", "/srv/a/b/c", origin=""), old_file("/srv/a/b/c")])
-def test_below_what_is_in_the_way_nothing_is_planned(root: Path, old: Installed) -> None:
+def test_nothing_is_planned_below_an_obstacle(root: Path, old: Installed) -> None:
     put(root, "third", "/srv/a/b")
     admission = Admission(on(root))
     for known in ([old], []):
@@ -151,7 +151,9 @@ def test_a_directory_of_the_old_release_becomes_a_file_of_the_new_one(root: Path
         (lambda root: put(root, "dir", "/srv/a/b/x"), "/srv/a/b/x"),
     ],
 )
-def test_but_not_with_anything_in_it_that_is_not_as_installed(root: Path, spoil: Any, named: str) -> None:
+def test_a_directory_with_content_that_is_not_as_installed_is_not_replaced_by_a_file(
+    root: Path, spoil: Any, named: str
+) -> None:
     put(root, "old", "/srv/a/b/x")
     spoil(root)
     old = [item("dir", "/srv/a/b", origin=""), old_file("/srv/a/b/x")]
@@ -161,7 +163,7 @@ def test_but_not_with_anything_in_it_that_is_not_as_installed(root: Path, spoil:
     assert changes.early == []
 
 
-def test_nor_with_what_the_new_release_has_in_it_nor_one_that_nobody_installed(root: Path) -> None:
+def test_a_directory_that_the_new_release_uses_or_nobody_installed_is_not_replaced(root: Path) -> None:
     put(root, "old", "/srv/a/b/x")
     old = [item("dir", "/srv/a/b", origin=""), old_file("/srv/a/b/x")]
     changes = planned(root, old, [item("link", "/srv/a/b"), old_file("/srv/a/b/x")])

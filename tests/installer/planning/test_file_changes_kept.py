@@ -86,7 +86,9 @@ def test_what_was_kept_stays_at_the_removal_and_what_lies_beside_goes(root: Path
         (DATA, False, True, "move it away; to replace it (a copy is kept): --on-drift replace"),
     ],
 )
-def test_the_remedies_fit(root: Path, path: str, rendered: bool, before: bool, hint: str) -> None:
+def test_the_remedies_fit_what_was_found(
+    root: Path, path: str, rendered: bool, before: bool, hint: str
+) -> None:
     put(root, "third", path)
     old = [old_file(path)] if before else []
     (problem,) = planned(root, old, [item("file", path)], rendered=[path] if rendered else []).problems
@@ -107,7 +109,9 @@ def test_a_place_that_cannot_be_examined_is_a_problem_of_its_own(root: Path) -> 
     assert paths(changes) == [("add", "/srv/a/x")]
 
 
-def test_kept_for_the_first_time_the_other_version_is_written_also_where_it_is_the_same(root: Path) -> None:
+def test_the_version_of_the_release_is_written_when_a_file_is_first_kept_even_if_it_is_the_same(
+    root: Path,
+) -> None:
     put(root, "third", CONF)
     changes = planned(root, [item("file", CONF)], [item("file", CONF)], POLICIES["keep"])
     assert paths(changes) == [("add", f"{CONF}.waybill-new")]
@@ -142,22 +146,24 @@ def test_what_is_refused_does_not_go_either(root: Path) -> None:
     assert (changes.stays, changes.operations()) == ({}, [])
 
 
-def test_where_no_modes_are_kept_none_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_modes_are_compared_where_the_file_system_keeps_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(file_systems, "_poor_types", lambda: {root.stat().st_dev: "vfat"})
     (entry,) = planned(root, [], [item("file", DATA)]).entries
     assert entry["loose"] is True
 
 
-def test_where_only_the_mode_differs_the_remedy_is_the_command_that_sets_it_back(root: Path) -> None:
+def test_the_remedy_for_another_mode_alone_is_the_command_that_sets_it_back(root: Path) -> None:
     put(root, "mode", CONF)
     for before in ([item("file", CONF)], []):
         (problem,) = planned(root, before, [item("file", CONF)]).problems
-        assert problem.hint.startswith(f"set it back: chmod 0640 {CONF}; to keep it")
+        assert problem.hint.startswith(f"set it back: `chmod 0640 {CONF}`; to keep it")
     # Of the version that was installed, not of the new one.
     (problem,) = planned(root, [old_file(CONF)], [item("file", CONF)], rendered=[CONF]).problems
     assert problem.hint.startswith("put the change into the values file of the site; ")
     (problem,) = planned(root, [item("file", CONF)], [], POLICIES["refuse"]).problems
-    assert problem.hint.startswith(f"set it back: chmod 0640 {CONF}; to remove it (a copy is kept)")
+    assert problem.hint.startswith(f"set it back: `chmod 0640 {CONF}`; to remove it (a copy is kept)")
     put(root, "third", CONF)
     (problem,) = planned(root, [item("file", CONF)], [], POLICIES["refuse"]).problems
     assert problem.hint.startswith("move it away; to remove it (a copy is kept)")

@@ -70,13 +70,13 @@ def test_by_default_another_mode_is_refused_with_the_remedies(host: Context, dat
     (problem,) = raised.value.problems
     assert str(problem) == (
         f"{DATA}: was there before this product and has mode 0755, not 0700\n"
-        f"  hint: set it yourself: chown 0:0 {DATA} && chmod 0700 {DATA}; to leave it as it is: --on-drift "
+        f"  hint: set it yourself: `chown 0:0 {DATA} && chmod 0700 {DATA}`; to leave it as it is: --on-drift "
         f"keep:{DATA}; to let the release change it: --on-drift replace:{DATA}"
     )
     assert snapshot(root(host), besides=("var",)) == before
 
 
-def test_kept_it_stays_as_it_is_and_that_is_no_drift(host: Context, data: Path) -> None:
+def test_a_kept_directory_stays_as_it_is_and_is_no_drift(host: Context, data: Path) -> None:
     install(host, with_directory(), KEEP)
     assert mode(data) == 0o755
     found = product_status(host)
@@ -91,7 +91,7 @@ def test_kept_it_stays_as_it_is_and_that_is_no_drift(host: Context, data: Path) 
 
 
 @pytest.mark.needs("root")
-def test_replaced_it_is_changed_and_the_removal_changes_it_back(host: Context, data: Path) -> None:
+def test_a_replaced_directory_is_changed_and_the_removal_changes_it_back(host: Context, data: Path) -> None:
     with planned(host, with_directory(), REPLACE) as plan:
         text = plan_text.plan_text(plan)
         assert f"  ~ {DATA}  mode and owner 0755 0:0 → 0700 0:0\n" in text
@@ -146,7 +146,7 @@ def test_an_empty_one_of_the_same_mode_is_not_removed(host: Context, path: str) 
     assert f"stays  {path}: was there before this product" in done.removal.text()
 
 
-def test_one_that_waybill_created_goes(host: Context) -> None:
+def test_a_directory_that_waybill_created_is_removed(host: Context) -> None:
     (root(host) / "srv").mkdir()
     install(host, with_directory())
     assert mode(root(host) / DATA[1:]) == 0o700
@@ -155,7 +155,7 @@ def test_one_that_waybill_created_goes(host: Context) -> None:
     assert (root(host) / "srv").is_dir()
 
 
-def test_one_of_every_host_stays_even_where_an_earlier_record_does_not_tell(host: Context) -> None:
+def test_a_directory_that_every_host_has_stays_even_without_a_record_of_it(host: Context) -> None:
     """Records of earlier versions list what was there before like what they created."""
     install(host, with_directory(mode=0o755, path="/srv"))  # made: the host had none
     done = remove(host)
@@ -164,7 +164,7 @@ def test_one_of_every_host_stays_even_where_an_earlier_record_does_not_tell(host
     assert done.removal.exit_code == 0
 
 
-def test_its_owner_is_shown_and_restored_too(host: Context, data: Path) -> None:
+def test_the_owner_of_a_found_directory_is_shown_and_restored(host: Context, data: Path) -> None:
     needs("root")
     os.chown(data, 1234, 1234)
     with planned(host, with_directory(mode=0o755), REPLACE) as plan:
@@ -175,7 +175,7 @@ def test_its_owner_is_shown_and_restored_too(host: Context, data: Path) -> None:
     assert (data.stat().st_uid, data.stat().st_gid) == (1234, 1234)
 
 
-def test_undone_it_is_as_it_was(host: Context, data: Path) -> None:
+def test_a_changed_directory_is_as_it_was_after_an_undo(host: Context, data: Path) -> None:
     failing = context(Refusing(root(host), "COMMIT", OSError(errno.EIO, "Input/output error")))
     with pytest.raises(RolledBackError):
         install(failing, with_directory(), REPLACE)

@@ -176,7 +176,7 @@ def test_status_says_to_which_kept_releases_the_way_is_not_free(host: Context) -
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     install_steps(host, stepped("3.0.0", 3, UNDO))
     assert (
-        "retained   2.0.0, 1.0.0 only with --data-restored (install rollback" in product_status(host).text()
+        "retained   2.0.0, 1.0.0 only with --data-restored (`install rollback" in product_status(host).text()
     )
 
 
@@ -198,7 +198,7 @@ def test_the_audit_log_has_it_that_the_operator_said_so(host: Context) -> None:
     assert "past" not in audit_log.check(*audit_log.read(host.system)).records[-2].fields
 
 
-def test_it_is_remembered_when_a_later_release_has_no_such_step(host: Context) -> None:
+def test_an_irreversible_step_is_remembered_when_a_later_release_does_not_have_it(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     install_steps(host, stepped("3.0.0", 3, UNDO))
     roll_back(host)  # to 2.0.0, which knows the data
@@ -211,14 +211,16 @@ def back_to(within: Context, version: str) -> None:
         execute_plan(within, plan_rollback(within, state, version, Options()))
 
 
-def test_once_gone_back_all_the_same_the_way_forward_is_free_again(host: Context) -> None:
+def test_the_step_may_run_again_after_a_forced_rollback(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     roll_back(host, options=Options(data_restored=True))
     back_to(host, "2.0.0")
     assert lines(host, "etc/f") == ["2.0.0"]
 
 
-def test_it_is_remembered_when_the_release_is_applied_again_without_the_step(host: Context) -> None:
+def test_an_irreversible_step_is_remembered_when_the_release_is_applied_again_without_it(
+    host: Context,
+) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     install(host, stepped("2.0.0", 2, FORWARD), Options(skip=frozenset({"script"}), keep=5))
     with pytest.raises(HostNotReadyError):

@@ -38,10 +38,10 @@ def test_only_a_rollback_goes_back_past_something(host: Context) -> None:
 def test_the_way_out_names_the_release_whose_data_have_to_come_back(host: Context) -> None:
     install_steps(host, stepped("2.0.0", 2, FORWARD))
     (problem,) = way_back(host).problems
-    assert "restore data that 1.0.0 can read, then run: install rollback --data-restored" in problem.hint
+    assert "restore data that 1.0.0 can read, then run `install rollback --data-restored`" in problem.hint
 
 
-def test_without_a_release_there_is_nothing_that_stays(host: Context) -> None:
+def test_no_step_stays_done_without_a_release(host: Context) -> None:
     found = plan_steps(host, stepped("2.0.0", 2, FORWARD))
     assert len(list(irreversible.final_lines(found))) == 3
     assert list(irreversible.final_lines(replace(found, new=None))) == []

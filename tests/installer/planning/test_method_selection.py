@@ -61,6 +61,12 @@ def test_name_of_no_method_is_named():
         driven(SYSTEMD, only="helm")
 
 
+def test_a_misspelt_method_is_told_with_the_one_that_was_meant():
+    with pytest.raises(UsageError) as error:
+        driven(SYSTEMD, only="fils")
+    assert error.value.hint == "did you mean files?"
+
+
 def again(*methods: Deployment, running: str, only: str = "", skip: str = "") -> set[str]:
     names = (frozenset(text.split()) for text in (only, skip, running))
     only_, skip_, running_ = names

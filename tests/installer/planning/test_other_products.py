@@ -65,7 +65,7 @@ def test_a_file_of_another_product_is_refused_with_its_name(
     assert raised.value.exit_code == 15
     assert str(raised.value.problems[0]) == (
         f"{PAGE}: belongs to lan-chat, which is installed on this host\n  hint: ask the team that built the "
-        "bundle to use another name in bundle.yaml; or remove lan-chat first: install remove lan-chat"
+        "bundle to use another name in bundle.yaml; or remove lan-chat first: `install remove lan-chat`"
     )
     assert snapshot(root(host), besides=("var",)) == before
     assert product_status(host).drift == ()

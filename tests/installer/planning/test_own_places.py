@@ -84,7 +84,7 @@ def test_a_link_to_what_is_waybills_own_is_seen_through(trusted: Context, path: 
         ("/etc/systemd/system/multi-user.target.wants/waybill-recover.service", "is reserved for Waybill"),
     ],
 )
-def test_places_that_no_release_may_have(trusted: Context, path: str, what: str) -> None:
+def test_places_that_no_release_may_have_are_refused(trusted: Context, path: str, what: str) -> None:
     before = snapshot(root(trusted), besides=("var",))
     plan = plan_for(trusted, to(path), REPLACE)
     assert whats(plan) == [(path, what)]

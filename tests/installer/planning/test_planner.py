@@ -16,9 +16,10 @@ from installer.host.host import Space
 from installer.host.system import System
 from installer.planning import plan_text
 from installer.planning.drift import Policy
-from installer.planning.plan import Options, Plan
+from installer.planning.plan import Options, Plan, PlanNotReadyError
 from installer.planning.planner import plan_apply
-from installer.shared.redaction import conceal, diff
+from installer.shared.redaction import diff
+from installer.shared.secrecy.known import Secrets
 from installer.shared.secrecy.notations import secrets_of
 from installer.shared.values import Layer
 from tests.rig.faulty import FaultySystem, snapshot
@@ -105,7 +106,7 @@ def test_secrets_do_not_show_in_diffs_but_their_change_does(host: Context) -> No
         ("port: 8080", "port: 8080"),
     ],
 )
-def test_what_is_masked(line: str, shown: str) -> None:
+def test_secrets_are_masked_in_a_difference(line: str, shown: str) -> None:
     assert diff("/x", b"", line.encode()).text.splitlines()[-1] == "+" + shown
 
 
@@ -133,6 +134,16 @@ def test_every_problem_is_listed_at_once(host: Context) -> None:
     spec = replace(ONE, deploy=(Deployment("systemd", {"units": []}),))
     with planned(host, spec, Options(only=frozenset({"systemd"}))) as plan:
         assert [where for where, _ in whats(plan)] == ["systemd", "/etc/chat.conf", "/opt"]
+
+
+def test_what_prevents_a_plan_is_listed_below_the_line_that_says_so(host: Context) -> None:
+    (root(host) / "etc/chat.conf").mkdir(parents=True)
+    with planned(host, ONE) as plan, pytest.raises(PlanNotReadyError) as caught:
+        plan.require_ready()
+    said = str(caught.value)
+    assert "fix the problems listed below" in said
+    assert "with the options that they name" in said
+    assert said.index("listed below") < said.index("- /etc/chat.conf: ")
 
 
 def test_an_edited_file_is_refused_and_replaced_only_when_told_so_with_a_copy_kept(host: Context) -> None:
@@ -292,7 +303,11 @@ def test_secrets_of_configuration_are_concealed_wherever_they_come_up() -> None:
     found = secrets_of(config)
     assert {"s3cret-one", "s3cret-two", "s3cret-three", "s3cret-four"} <= found
     said = ["4222 on: login s3cret-one refused", "s3cret-two s3cret-three s3cret-four", "api_key=unknown"]
-    assert conceal(said, found) == ["4222 on: login *** refused", "*** *** ***", "api_key=***"]
+    assert Secrets().also(found).hide_all(said) == [
+        "4222 on: login *** refused",
+        "*** *** ***",
+        "api_key=***",
+    ]
 
 
 def test_what_runs_as_root_is_in_the_plan_with_its_text(host: Context) -> None:
@@ -305,12 +320,11 @@ def test_what_runs_as_root_is_in_the_plan_with_its_text(host: Context) -> None:
     spec = replace(ONE, members=members, deploy=steps)
     with planned(host, spec, Options(only=frozenset({"files", "script"}))) as plan:
         shown, document = plan_text.plan_text(plan), plan.as_json()
-    assert "  deploy/apply.sh: runs as root (apply), 2 lines" in shown
-    assert "  deploy/apply.sh (as root), 2 lines:\n    | #!/bin/sh\n    | useradd eve" in shown
+    assert "  deploy/apply.sh: runs as root (apply), 2 lines:\n    | #!/bin/sh\n    | useradd eve" in shown
     assert "every user may write to /opt/chat/chatd (mode 0777)" in shown
     assert {each["kind"] for each in document["risks"]} == {"root", "writable", "command"}
     texts = [each["text"] for each in document["programs"]]
     assert texts == ["#!/bin/sh\nuseradd eve\n", "#!/bin/sh\ntrue\n"]
     with planned(host, spec) as plan:
         # A step that is left out runs nothing.
-        assert "deploy/apply.sh (as root)" not in plan_text.plan_text(plan)
+        assert "deploy/apply.sh" not in plan_text.plan_text(plan)

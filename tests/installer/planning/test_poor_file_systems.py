@@ -45,6 +45,12 @@ def read(within: Context, path: str) -> bytes:
     return (root(within) / path[1:]).read_bytes()
 
 
+def test_a_capability_that_would_not_be_kept_is_refused(board: Context) -> None:
+    member = Member(b"x", "/firmware/srv", 0o755, capabilities="cap_net_raw=ep")
+    (problem,) = plan_for(board, ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/srv": member})).problems
+    assert problem.what == "gets cap_net_raw=ep, but exfat keeps no capabilities"
+
+
 def test_the_file_system_is_recognised(board: Context) -> None:
     found = FileSystems(board.system)
     assert found.poor("/firmware") == "exfat"
@@ -52,7 +58,7 @@ def test_the_file_system_is_recognised(board: Context) -> None:
     assert found.poor("/opt") == ""
 
 
-def test_installed_upgraded_rolled_back_and_removed_without_drift(board: Context) -> None:
+def test_a_release_is_installed_upgraded_rolled_back_and_removed_without_drift(board: Context) -> None:
     install(board, release(1))
     assert product_status(board).drift == ()
     assert not install(board, release(1)).changed
@@ -124,7 +130,7 @@ class Unrecognised(System):
         return replace(super().space(path), device=0)
 
 
-def test_one_that_is_not_recognised_leaves_the_host_as_it_was(board: Context) -> None:
+def test_a_poor_file_system_that_is_not_recognised_leaves_the_host_as_it_was(board: Context) -> None:
     with pytest.raises(RolledBackError) as raised:
         install(context(Unrecognised(root(board))), release(1))
     assert "its file system does not keep modes or owners" in str(raised.value)
@@ -133,7 +139,7 @@ def test_one_that_is_not_recognised_leaves_the_host_as_it_was(board: Context) ->
 
 def test_a_host_of_an_earlier_version_gets_out(board: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """Earlier versions installed there, saw drift at once, and could neither upgrade nor undo."""
-    monkeypatch.setattr("installer.deploy.file_operations._require_kept", lambda *_: None)
+    monkeypatch.setattr("installer.deploy.file_operations.require_kept", lambda *_: None)
     install(context(Unrecognised(root(board))), release(1))
     monkeypatch.undo()
     assert product_status(board).drift == ()

@@ -131,7 +131,7 @@ def test_a_damaged_kept_release_stands_in_the_way_of_nothing_but_itself(host: Co
     assert not list(on(host, "opt").iterdir())
 
 
-def test_by_command_line_the_advice_leads_out(bench: Bench) -> None:
+def test_the_advice_of_the_command_line_repairs_the_record(bench: Bench) -> None:
     bundle = str(bench.bundle(release()))
     assert bench.run(bundle, "--yes")[0] == 0
     (path,) = (bench.host / STATE / "rendered").glob("*/record.json")
@@ -149,7 +149,7 @@ def test_by_command_line_the_advice_leads_out(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["docs/a", "bundle.json", "SHA256SUMS"])
 @pytest.mark.parametrize("spoil", SPOILS)
-def test_by_command_line_a_damaged_kept_release_is_refused_with_a_way_out(
+def test_the_command_line_refuses_a_damaged_retained_release_with_a_remedy(
     bench: Bench, name: str, spoil: Spoil
 ) -> None:
     for sequence, version in ((1, "1.4.0"), (2, "1.5.0")):

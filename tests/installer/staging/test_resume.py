@@ -82,7 +82,7 @@ def test_all_that_is_read_is_told_once_and_nothing_is_moved(root: Path) -> None:
     assert len(again.lines) == 1
 
 
-def test_it_is_on_the_disk_when_staging_ends(root: Path) -> None:
+def test_a_staged_release_is_on_the_disk_when_staging_ends(root: Path) -> None:
     system = FaultySystem(root)
     staged = run(system, BytesMedium(TAR), work="/data")
     assert system.trace[-2:] == [f"sync_fs {staged.directory}", f"sync_fs {staged.area}"]

@@ -77,7 +77,7 @@ def test_a_directory_that_others_could_change_is_refused(fault: str, root: Path)
 
 
 @pytest.mark.needs("root")
-def test_one_that_is_read_only_is_refused_and_noexec_does_no_harm(root: Path) -> None:
+def test_a_read_only_work_directory_is_refused_and_noexec_does_no_harm(root: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=755", "none", root / "data"], check=True)
     try:
         assert work_dir(System(root), LAYOUT, root / "data") == "/data"
@@ -141,7 +141,7 @@ def small(root: Path) -> Iterator[Path]:
 
 
 @pytest.mark.needs("root")
-def test_with_it_a_release_fits_that_does_not_fit_without(small: Path) -> None:
+def test_a_release_fits_with_a_work_directory_that_does_not_fit_without(small: Path) -> None:
     system, tar = System(small), BIG.tar()
     with pytest.raises(HostNotReadyError) as raised:
         run(system, build.BytesMedium(tar))

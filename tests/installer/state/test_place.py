@@ -106,9 +106,9 @@ def a_file(link: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (foreign, "belongs to user 65534, not to root; only links that root made are followed: chown -h"),
+        (foreign, "belongs to user 65534, not to root; only links that root made are followed: `chown -h"),
         (below_the_directory_of_a_user, "/mnt/big belongs to user 65534, who could change the files in it"),
-        (writable_for_all, "/mnt/big is writable by other users (mode 0777); chmod go-w /mnt/big"),
+        (writable_for_all, "/mnt/big is writable by other users (mode 0777); run `chmod go-w /mnt/big`"),
         (not_mounted, "is a link to /mnt/big/lan-chat, which is not a directory; mount the disk"),
         (a_file, "is a link to /mnt/big/lan-chat, which is not a directory; mount the disk"),
     ],

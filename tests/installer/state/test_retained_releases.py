@@ -21,14 +21,14 @@ def kept(host: Context) -> Entry:
     return entry
 
 
-def test_it_is_opened_with_what_it_has_on_the_host(host: Context) -> None:
+def test_a_retained_release_is_opened_with_what_it_has_on_the_host(host: Context) -> None:
     entry = kept(host)
     release = open_release(host.system, host.layout, entry)
     assert (release.manifest.version, release.identity) == ("1.0.0", entry.identity)
     assert [(item.path, item.kind) for item in release.installed] == [("/opt", "dir"), ("/opt/d", "file")]
 
 
-def test_its_blobs_lie_in_its_directory_or_nowhere(host: Context) -> None:
+def test_the_blobs_of_a_retained_release_are_in_its_directory_or_nowhere(host: Context) -> None:
     entry = kept(host)
     assert open_release(host.system, host.layout, entry).blobs is None
     assert open_release(host.system, host.layout, replace(entry, blobs=False)).blobs == ""
@@ -36,7 +36,9 @@ def test_its_blobs_lie_in_its_directory_or_nowhere(host: Context) -> None:
 
 @pytest.mark.parametrize("changed", ["manifest", "record"])
 @pytest.mark.parametrize("hint", ["", "do this"])
-def test_one_that_was_changed_is_refused_with_what_to_do(host: Context, changed: str, hint: str) -> None:
+def test_a_retained_release_that_was_changed_is_refused_with_a_remedy(
+    host: Context, changed: str, hint: str
+) -> None:
     entry = kept(host)
     manifest = f"{host.layout.release(entry.name)}/bundle.json"
     where = manifest if changed == "manifest" else f"{host.layout.record(entry.record)}/record.json"

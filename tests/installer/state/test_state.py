@@ -116,7 +116,7 @@ def test_what_runs_is_kept_first_also_where_it_was_kept_before() -> None:
     assert state.previous == entry(2)
 
 
-def test_where_nothing_runs_the_one_before_is_the_first_that_is_kept() -> None:
+def test_the_release_before_is_the_first_retained_one_where_nothing_runs() -> None:
     assert replace(State().after(1, entry(1)), current=None).previous == entry(1)
     assert State().previous is None
     assert State().after(1, entry(1)).previous is None
@@ -203,7 +203,7 @@ def test_a_state_that_the_disk_does_not_give_is_not_called_damaged(tmp_path: Pat
     assert caught.value.where == Layout("p").state_file
 
 
-def test_into_the_room_that_was_kept_a_state_is_written_on_a_full_disk(place: tuple[System, Layout]) -> None:
+def test_a_state_is_written_into_the_reserved_space_on_a_full_disk(place: tuple[System, Layout]) -> None:
     old, new = State().after(1, entry(1)), State().after(1, entry(1)).after(2, entry(2))
     save(*place, old)
     for _ in range(2):

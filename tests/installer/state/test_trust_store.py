@@ -124,7 +124,7 @@ def timed(system: System, content: bytes) -> Path:
 
 
 class TestKnownTime:
-    def test_one_that_others_can_write_is_not_read(self, system: System) -> None:
+    def test_a_known_time_that_others_can_write_is_not_read(self, system: System) -> None:
         timed(system, f"{format_time(NOW)}\n".encode()).chmod(0o646)
         with pytest.raises(UntrustedError, match="could have been changed"):
             known_time(system)
@@ -140,7 +140,7 @@ class TestKnownTime:
         remember_time(system, NOW)
         assert path.read_bytes() == content
 
-    def test_neither_is_a_link_nor_what_cannot_be_read(self, system: System) -> None:
+    def test_a_link_and_an_unreadable_file_are_no_known_time(self, system: System) -> None:
         path = timed(system, b"")
         path.unlink()
         path.symlink_to("nowhere")
@@ -152,7 +152,7 @@ class TestKnownTime:
             known_time(system)
         assert (caught.value.where, caught.value.exit_code) == (TIME_FILE, 15)
 
-    def test_none_is_known_without_a_state_and_to_who_may_not_look(self, system: System) -> None:
+    def test_no_time_is_known_without_a_state_and_to_a_user_who_may_not_read_it(self, system: System) -> None:
         class Refused(System):
             def read(self, path: str, limit: int, **more: Any) -> bytes:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)

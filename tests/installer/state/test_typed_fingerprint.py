@@ -49,7 +49,7 @@ def test_two_lines_of_the_sheet_are_one_fingerprint() -> None:
     ],
     ids=["plain", "sha256sum", "sha256sum -b", "tabs", "upper", "dashes", "a group a line", "prefix"],
 )
-def test_any_white_space_and_the_line_of_sha256sum(lines: tuple[str, ...]) -> None:
+def test_any_white_space_and_the_line_of_sha256sum_are_accepted(lines: tuple[str, ...]) -> None:
     ask, _ = answers(*lines)
     assert same_fingerprint(ask_fingerprint("", ask, ask), DIGITS)
 
@@ -71,7 +71,7 @@ def test_an_empty_line_ends_it_without_an_alarm() -> None:
     assert error.exit_code == 10
 
 
-def test_it_does_not_ask_for_ever() -> None:
+def test_a_fingerprint_is_not_asked_for_without_end() -> None:
     assert len(ask_fingerprint("", lambda _question, _flag: "1", lambda _question, _flag: "1")) < 64
 
 
@@ -83,7 +83,7 @@ def test_it_does_not_ask_for_ever() -> None:
         (tuple(range(1, 17)), "16 of 16 groups differ", "compare it with the trust sheet"),
     ],
 )
-def test_which_group_differs(at: tuple[int, ...], words: str, look: str) -> None:
+def test_the_groups_that_differ_are_named(at: tuple[int, ...], words: str, look: str) -> None:
     groups = GROUPS.split(" ")
     for number in at:
         groups[number - 1] = "zzzz"

@@ -198,7 +198,7 @@ def test_a_release_that_a_process_runs_from_waits_for_its_end(host: Context) -> 
     assert not release.exists()
 
 
-def test_killed_at_every_step_of_clearing_the_next_command_ends_it(host: Context, tmp_path: Path) -> None:
+def test_the_next_command_ends_a_cleanup_that_was_killed_at_any_step(host: Context, tmp_path: Path) -> None:
     for number in (2, 3):
         install(host, numbered(number))
     (oldest,) = on(host, "releases").glob("1-*")
@@ -240,7 +240,7 @@ def test_killed_at_every_step_of_clearing_the_next_command_ends_it(host: Context
     assert steps > 15
 
 
-def test_by_command_line_the_number_is_taken_shown_and_kept(bench: Bench) -> None:
+def test_the_command_line_takes_shows_and_keeps_the_number_of_releases(bench: Bench) -> None:
     for number, words in ((1, ["--keep", "2"]), (2, []), (3, [])):
         bundle = str(bench.bundle(release(f"1.{number + 3}.0", 100_040_000_999 + number)))
         if number == 3:

@@ -51,7 +51,7 @@ def failed(cause: str = "", **fields: object) -> StepError:
         (ValueError("a fault of ours"), "ValueError: a fault of ours", ""),
     ],
 )
-def test_the_reason_and_the_cause(error: BaseException, words: str, cause: str) -> None:
+def test_a_failure_has_its_reason_and_cause(error: BaseException, words: str, cause: str) -> None:
     assert reason(error) == words
     assert cause_of(error) == cause
     assert cause_of(not_started_error("could not start", error)) == (cause or "io")
@@ -68,7 +68,7 @@ def test_an_operation_tells_the_cause_where_its_error_does_not() -> None:
     assert other.cause == ""
 
 
-def test_the_last_output_or_else_what_the_services_said() -> None:
+def test_the_last_output_or_else_what_the_services_said_is_kept() -> None:
     assert output_of(failed(output=("a", "b"))) == ("a", "b")
     assert output_of(failed()) == ("web: exited with code 3",)
     many = StepError("not healthy", problems=[replace(SICK, what=f"{number}") for number in range(99)])

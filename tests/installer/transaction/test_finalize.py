@@ -242,7 +242,7 @@ def test_a_history_that_cannot_be_written_does_not_keep_a_rollback_from_ending(h
         assert done == []
 
 
-def test_of_what_failed_the_state_keeps_as_much_as_it_has_room_for(host: Context) -> None:
+def test_the_state_keeps_as_much_of_a_failure_as_it_has_space_for(host: Context) -> None:
     install(host, ONE)
     _, journal = ended(host, 1)
     for why, kept in (("x" * 2000, "x" * finalize.REASON), ("x", "x")):
@@ -273,7 +273,7 @@ def test_the_transactions_of_a_history_are_told_as_far_as_it_can_be_read(host: C
     assert told() == ["000001", "000002"]
 
 
-def test_where_a_file_is_in_the_place_of_the_state_no_transaction_is_told(tmp_path: Path) -> None:
+def test_no_transaction_is_reported_where_a_file_is_in_the_place_of_the_state(tmp_path: Path) -> None:
     (tmp_path / STATE).parent.mkdir(parents=True)
     (tmp_path / STATE).write_bytes(b"")
     within = context(System(tmp_path))

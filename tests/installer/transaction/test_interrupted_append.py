@@ -17,6 +17,7 @@ from installer.core.errors import RolledBackError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.shared.terminal import interrupts
+from installer.state.state import load
 from installer.transaction.journal import Journal
 from tests.rig.chatd import ONE, TWO, deployed
 from tests.rig.releases import STATE, context, install, root
@@ -92,7 +93,7 @@ UNDO = ("ABORT", "UNDOING", "UNDONE", "ROLLED-BACK")
 
 
 @pytest.mark.parametrize("record", ["BEGIN", "INTENT", "DONE", "STAGED", *UNDO, "COMMIT", "END"])
-def test_without_our_handlers_a_keyboard_interrupt_leaves_old_or_new(host: Context, record: str) -> None:
+def test_a_keyboard_interrupt_without_our_handlers_leaves_old_or_new(host: Context, record: str) -> None:
     install(host, ONE)
     # The second press meets the undo that the first one caused.
     pressing = Pressing(root(host), *(("DONE", record) if record in UNDO else (record,)))
@@ -111,7 +112,45 @@ def test_without_our_handlers_a_keyboard_interrupt_leaves_old_or_new(host: Conte
     assert suffixes == {".done"}
 
 
-def test_without_our_handlers_those_of_the_program_stay(host: Context) -> None:
+def press_after(record: str) -> Callable[..., Any]:
+    """Returns a trace function that raises KeyboardInterrupt once, when the record is written and known."""
+    pressed = False
+
+    def trace(frame: FrameType, event: str, _arg: Any) -> Callable[..., Any] | None:
+        nonlocal pressed
+        if frame.f_code is not Journal.append.__code__:
+            return None
+        if event == "return" and frame.f_locals["type_"] == record and not pressed:
+            pressed = True
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+@pytest.mark.parametrize(("record", "kept"), [("STAGED", "one"), ("COMMIT", "two")])
+def test_a_keyboard_interrupt_after_a_known_record_ends_what_that_record_decided(
+    host: Context, record: str, kept: str
+) -> None:
+    install(host, ONE)
+    before = sys.gettrace()
+    sys.settrace(press_after(record))
+    try:
+        with pytest.raises((KeyboardInterrupt, RolledBackError)) as caught:
+            install(host, TWO)
+    finally:
+        sys.settrace(before)
+    # The caller sees its own exception where the release stays, and is told of the undo where it does not.
+    assert caught.type is (KeyboardInterrupt if kept == "two" else RolledBackError)
+    assert deployed(host) == kept
+    # All of it is done by then: nothing is left for the next command.
+    assert {path.suffix for path in (root(host) / STATE / "txn").iterdir()} == {".done"}
+    current = load(host.system, host.layout).current
+    assert current is not None
+    assert current.version == ("2.0.0" if kept == "two" else "1.0.0")
+
+
+def test_the_signal_handlers_of_the_program_stay_without_ours(host: Context) -> None:
     before = [signal.getsignal(number) for number in interrupts.STOPPING]
     seen = list[list[Any]]()
 

@@ -37,7 +37,7 @@ def test_what_was_written_is_read_back(system: System) -> None:
     assert [record.type for record in Journal.open(system, PATH).records][-1] == "COMMIT"
 
 
-def test_it_is_allocated_before_it_is_used(system: System) -> None:
+def test_a_journal_is_allocated_before_it_is_used(system: System) -> None:
     write(system, 0)
     assert set(content(system)) == {0}
     assert len(content(system)) >= journals.RESERVED
@@ -312,7 +312,7 @@ def test_a_journal_that_may_not_be_found_again_is_not_begun(tmp_path: Path) -> N
         Journal.create(LosesNames(tmp_path), PATH, 0)
 
 
-def test_of_several_records_of_a_type_the_last_one_is_given(system: System) -> None:
+def test_the_last_of_several_records_of_a_type_is_returned(system: System) -> None:
     journal = write(system)
     journal.append("DISTRUST", boot="one")
     journal.append("DISTRUST", boot="two")

@@ -151,7 +151,7 @@ def test_a_removal_and_a_rollback_that_cannot_clear_end_all_the_same(host: Conte
 
 
 @pytest.mark.needs("root")
-def test_an_immutable_file_in_an_old_release(host: Context) -> None:
+def test_an_immutable_file_in_an_old_release_is_told(host: Context) -> None:
     file = next(path for path in oldest(host).rglob("*") if path.is_file() and path.name != "bundle.json")
     subprocess.run(["chattr", "+i", file], check=True)
     try:
@@ -226,7 +226,7 @@ class Layered(FaultySystem):
 
 
 @pytest.mark.parametrize("fault", ["kill before", "kill after", "EIO"])
-def test_stopped_anywhere_while_a_release_is_set_aside_it_is_whole_again(
+def test_a_release_is_whole_again_after_a_stop_anywhere_while_it_is_set_aside(
     host: Context, tmp_path_factory: pytest.TempPathFactory, fault: str
 ) -> None:
     saved = tmp_path_factory.mktemp("saved") / "host"

@@ -41,7 +41,7 @@ def said(host: Context) -> list[str]:
     return host.progress.lines
 
 
-def test_it_is_started_by_name_and_waited_for(host: Context) -> None:
+def test_the_old_release_is_started_by_name_and_waited_for(host: Context) -> None:
     old(host, "echo x >> asked; test $(wc -l < asked) -gt 2")
     error = upgrade(host)
     assert len((root(host) / "asked").read_text().split()) == 3
@@ -51,17 +51,17 @@ def test_it_is_started_by_name_and_waited_for(host: Context) -> None:
     assert lines[-1] == "health: OK"
 
 
-def test_one_that_is_sick_now_is_a_problem_of_its_own(host: Context) -> None:
+def test_an_old_release_that_is_unhealthy_now_is_a_problem_of_its_own(host: Context) -> None:
     old(host, "test ! -e broken", within=0)
     error = upgrade(host)
     assert "1.0.0 is still installed" in error.what
     problem = error.problems[-1]
     assert problem.where == "1.0.0"
     assert problem.what.startswith("was started again, but is not healthy: ")
-    assert said(host)[-1].startswith("WARNING: 1.0.0 was started again, but is not healthy: ")
+    assert said(host)[-1].startswith("1.0.0 was started again, but is not healthy: ")
 
 
-def test_after_a_reboot_nobody_waits(host: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_waited_for_after_a_reboot(host: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """At boot its services may be ordered after the recovery."""
     old(host, "test ! -e broken", within=0)
     upgrade(host)
@@ -73,7 +73,7 @@ def test_after_a_reboot_nobody_waits(host: Context, monkeypatch: pytest.MonkeyPa
     assert said(host)[-1] == "1.0.0 is installed again; its health was not checked"
 
 
-def test_without_health_checks_or_an_old_release_nothing_is_said(host: Context) -> None:
+def test_nothing_is_said_without_health_checks_or_an_old_release(host: Context) -> None:
     error = upgrade(host)
     assert "nothing is installed, as before" in error.what
     assert [line for line in said(host) if "started again" in line] == []
@@ -84,4 +84,4 @@ def test_recovery_watches_it_too(host: Context) -> None:
     kill_at(host, scripted("2.0.0", 2), "rename /etc/.waybill")
     (root(host) / "broken").touch()
     assert [each.outcome for each in recovered(host)] == ["undone"]
-    assert said(host)[-1].startswith("WARNING: 1.0.0 was started again, but is not healthy: ")
+    assert said(host)[-1].startswith("1.0.0 was started again, but is not healthy: ")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from installer.core.errors import IncompleteError, RolledBackError
 from installer.core.format.manifest import HealthCheck
-from installer.deploy.operation import PHASES
+from installer.deploy.operation import PHASES, StepError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan import Options
+from installer.transaction import execute
 from installer.transaction.journal import Journal
 from tests.rig.releases import STATE, Notes, ReleaseSpec, install, root
 from tests.rig.scripts import SCRIPT, scripted
@@ -89,6 +91,71 @@ def test_a_failed_step_has_reason_cause_and_output_without_secrets(host: Context
     assert len(of(steps, "undo")) == len(of(steps, "undo done")) > 0
 
 
+def test_a_secret_across_the_place_where_a_long_line_is_cut_is_not_told_in_part(host: Context) -> None:
+    long = SCRIPT + f"printf '%0394d{WORD}%0100d\\n' 0 0; exit 4\n".encode()
+    steps, error = told(host, scripted("1.0.0", 1, long))
+    (step,) = of(steps, "do failed")
+    assert step["reason"].endswith("000***00…")
+    assert WORD[:5] not in f"{steps.steps}{error}{Path(root(host), STATE, 'txn/000001.done').read_text()}"
+
+
+class Talkative(System):
+    """A host whose errors quote a secret, as those of a library may."""
+
+    def rename(self, source: str, target: str) -> None:
+        if target == "/etc/f":
+            raise OSError(5, f"refused for {WORD}")
+        super().rename(source, target)
+
+
+def test_an_error_that_quotes_a_secret_is_reported_and_recorded_without_it(host: Context) -> None:
+    steps, error = told(replace(host, system=Talkative(root(host))), scripted("1.0.0", 1))
+    (step,) = of(steps, "do failed")
+    assert "refused for ***" in step["reason"]
+    assert WORD not in f"{steps.steps}{steps.lines}{error}"
+    assert WORD not in Path(root(host), STATE, "txn/000001.done").read_text()
+
+
+class Unstaged(System):
+    """A host that cannot record that all is staged, with an error that quotes a secret."""
+
+    def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
+        if b'"type":"STAGED"' in data:
+            raise OSError(5, f"refused for {WORD}")
+        super().write_at(path, offset, data, truncate=truncate)
+
+
+def test_an_error_between_two_steps_that_quotes_a_secret_is_recorded_without_it(host: Context) -> None:
+    steps, error = told(replace(host, system=Unstaged(root(host))), scripted("1.0.0", 1))
+    assert "refused for ***" in str(error)
+    assert WORD not in f"{steps.steps}{steps.lines}"
+    assert WORD not in Path(root(host), STATE, "txn/000001.done").read_text()
+
+
+def test_failed_health_checks_that_quote_a_secret_are_reported_without_it(host: Context) -> None:
+    check = HealthCheck("command", "", command=("/bin/sh", "-c", f"echo {WORD}; false"), within=0)
+    steps = Steps()
+    within = replace(host, progress=steps)
+    within.secrets.add([WORD])
+    with pytest.raises(RolledBackError) as caught:
+        install(
+            within,
+            replace(scripted("1.0.0", 1), health=(check,)),
+            Options(only=frozenset({"files", "script"})),
+        )
+    assert WORD not in f"{steps.steps}{caught.value}{caught.value.problems}"
+
+
+def test_a_health_check_that_raises_a_secret_is_reported_and_passed_on_without_it(host: Context) -> None:
+    steps = Steps()
+    within = replace(host, progress=steps)
+    within.secrets.add([WORD])
+    with pytest.raises(StepError) as caught, execute._health_reported(within):
+        raise StepError(f"refused for {WORD}")
+    assert "refused for ***" in str(caught.value)
+    assert WORD not in f"{steps.steps}{steps.lines}"
+
+
 def test_failed_health_checks_are_reported_like_a_step(host: Context) -> None:
     steps, error = told(host, unhealthy(scripted("1.0.0", 1)))
     (step,) = of(steps, "health failed")
@@ -98,7 +165,7 @@ def test_failed_health_checks_are_reported_like_a_step(host: Context) -> None:
     assert error.cause == "health"
 
 
-def test_past_the_point_of_no_return_as_well(host: Context) -> None:
+def test_steps_past_the_point_of_no_return_are_reported(host: Context) -> None:
     steps, error = told(host, stepped("1.0.0", 1, FORWARD, migrate=TELLS))
     assert isinstance(error, IncompleteError)
     assert error.cause == "script"

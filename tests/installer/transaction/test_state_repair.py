@@ -110,7 +110,7 @@ def test_a_state_of_a_newer_installer_is_refused_and_left_alone(host: Context) -
     assert "newer" in refused(host, "another version of the installer .waybill/state/v2").hint
 
 
-def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
+def test_nothing_is_touched_without_state_and_journals(host: Context) -> None:
     state_file(host, "state.json").unlink()
     for path in state_file(host, "txn").iterdir():
         path.unlink()
@@ -118,7 +118,7 @@ def test_without_state_and_journals_nothing_is_touched(host: Context) -> None:
 
 
 @pytest.mark.parametrize("left", ["releases", "history.jsonl"])
-def test_without_state_and_journals_either_trace_of_a_release_is_enough(host: Context, left: str) -> None:
+def test_either_trace_of_a_release_is_enough_without_state_and_journals(host: Context, left: str) -> None:
     for name in {"state.json", "txn", "releases", "history.jsonl"} - {left}:
         path = state_file(host, name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -133,7 +133,7 @@ def test_a_damaged_state_that_no_journal_tells_is_refused_and_left_as_it_is(host
     refused(host, "the state is damaged")
 
 
-def test_without_journals_a_state_that_is_there_is_believed(host: Context) -> None:
+def test_a_state_is_believed_without_journals(host: Context) -> None:
     for path in state_file(host, "txn").iterdir():
         path.unlink()
     assert mended(host) == ""
@@ -148,7 +148,7 @@ def test_a_first_release_that_was_cut_short_is_undone_and_nothing_is_mended(tmp_
 
 
 @pytest.mark.parametrize("how", ["damaged", "unreadable"])
-def test_where_the_newest_journal_cannot_be_read_an_older_one_tells(host: Context, how: str) -> None:
+def test_an_older_journal_is_used_where_the_newest_cannot_be_read(host: Context, how: str) -> None:
     class Failing(System):
         def read(self, path: str, limit: int) -> bytes:
             if how == "unreadable" and path.endswith("000002.done"):
@@ -167,7 +167,7 @@ def test_where_the_newest_journal_cannot_be_read_an_older_one_tells(host: Contex
 @pytest.mark.parametrize(
     "change", [{"releases": None}, {"current": "9-nothing"}, None], ids=["types", "parts", "nothing"]
 )
-def test_where_the_newest_journal_tells_nonsense_an_older_one_tells(
+def test_an_older_journal_is_used_where_the_newest_is_nonsense(
     host: Context, change: dict[str, object] | None
 ) -> None:
     def nonsense(value: dict[str, object]) -> None:
@@ -322,7 +322,7 @@ def test_a_journal_without_its_room_is_refused_before_it_is_decided(host: Contex
     ],
     ids=["empty", "begun"],
 )
-def test_who_has_looked_for_backups_already_is_believed(
+def test_a_caller_that_has_looked_for_backups_is_believed(
     host: Context, types: tuple[str, ...], what: str
 ) -> None:
     within, journal = begun(host, *types)

@@ -152,7 +152,7 @@ class TestHead:
         assert refusal(plan).what == f"expected a signature or bundle.json, found {SIGNATURE}"
 
     @pytest.mark.parametrize("name", [RESERVED_SPACE, SIGNATURE, "docs/x"])
-    def test_behind_the_room_only_bundle_json_may_stand(self, name: str) -> None:
+    def test_only_bundle_json_may_follow_the_reserved_space(self, name: str) -> None:
         error = refusal(head_part(build.plan(), 2, Part(name, bytes(512))))
         assert error.what == f"expected bundle.json, found {name}"
 

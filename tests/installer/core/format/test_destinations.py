@@ -35,7 +35,7 @@ HOME = "/home"
         *("/etc/docker/daemon.json", "/etc/hosts", "/etc/resolv.conf", "/etc/audit/auditd.conf"),
     ],
 )
-def test_places_that_decide_over_a_host(path: str) -> None:
+def test_places_that_decide_over_a_host_are_sensitive(path: str) -> None:
     assert sensitive(path)
     (found,) = sensitive_places({path: path}, {})
     assert (found.path, found.what, found.place) == (path, sensitive(path), "")
@@ -83,11 +83,11 @@ def test_only_some_are_listed_for_people() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/etc", "/usr/local/bin", "/srv", "/home", "/var/lib", "/etc/cron.d"])
-def test_directories_that_every_host_has(path: str) -> None:
+def test_directories_that_every_host_has_are_standard(path: str) -> None:
     assert is_standard(path)
     assert not is_standard(f"{path.rstrip('/')}/of-a-product")
 
 
-def test_what_holds_waybills_own() -> None:
+def test_places_that_hold_waybills_own_are_known() -> None:
     assert all(map(holds_waybill, ("/", "/etc", "/var", "/var/lib", "/opt", "/usr/local/bin", "/usr")))
     assert not any(map(holds_waybill, ("/srv", "/etc/chat", "/usr/bin")))

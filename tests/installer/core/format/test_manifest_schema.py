@@ -44,7 +44,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects(value)
 
 
-def test_it_is_a_schema_of_2020_12() -> None:
+def test_the_schema_of_the_manifest_is_one_of_2020_12() -> None:
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     Draft202012Validator.check_schema(SCHEMA)
 

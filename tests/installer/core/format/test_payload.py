@@ -140,7 +140,7 @@ def test_files_that_are_there_already_are_neither_read_nor_kept(tar: bytes) -> N
     assert [offset for offset in reads if offset >= plan.offset("docs/e")]
 
 
-def test_of_a_pipe_files_that_are_there_already_are_checked_and_not_kept() -> None:
+def test_files_that_are_there_already_are_checked_in_a_pipe_and_not_kept() -> None:
     sink, have = Digests(), frozenset({"docs/b", "trees/web/f"})
     plan = build.plan(FILES)
     check_payload(open_bundle(build.stream(plan.tar()), unsafe_trust_anyone), sink, have=have)

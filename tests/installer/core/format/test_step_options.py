@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
 from installer.core.format.health_target import target_fault
 from installer.core.format.manifest import Deployment, HealthCheck, Manifest
 from installer.core.format.manifest_rules import WRONG_RELEASE
+from installer.core.jsonio import dumps_lines
+from tests.rig.independent import verifier
 from tests.rig.manifests import FULL
+
+SCHEMA = Path(__file__).parents[4] / "schemas/v1/bundle.schema.json"
 
 SYSTEMD, COMPOSE, SCRIPT = 0, 1, 2
 
@@ -45,7 +51,7 @@ def probe(kind: str, target: str) -> Manifest:
         *((SCRIPT, "timeout", value) for value in ("abc", "60", -1, 0, True, None, 2**53, [])),
         *((SCRIPT, "apply", value) for value in (5, None, "", [], {}, "a\nb")),
         *((SYSTEMD, "units", value) for value in (5, "deploy/x.service", [], [5], [""], [["x"]], None)),
-        *((COMPOSE, "file", value) for value in (5, "", None, ["deploy/compose.yaml"])),
+        *((COMPOSE, "file", value) for value in (5, "", None, [], [5], [""], ["deploy/compose.yaml"] * 2)),
         *((COMPOSE, "project", value) for value in ("", "Chat", "-p", "a b", "x" * 64, 5, None)),
     ],
 )
@@ -136,6 +142,7 @@ def test_a_target_that_no_probe_can_use_is_refused(kind: str, target: str) -> No
     error = refusal(manifest_json.dump(probe(kind, target)))
     assert error.where == "bundle.json: health[0].target"
     assert "must be" in error.what
+    assert "secret" not in error.what
 
 
 @pytest.mark.parametrize(
@@ -187,3 +194,39 @@ def test_all_problems_of_the_steps_are_listed_at_once() -> None:
         "bundle.json: deploy[2].options.timeout",
         "bundle.json: health[0].target",
     ]
+
+
+def with_project(*files: str) -> Manifest:
+    """Return a manifest whose Compose project has several files, of which some refer to others."""
+    entry = next(entry for entry in FULL.files if entry.path == "deploy/compose.yaml")
+    more = (replace(entry, path="deploy/conf/app.conf"), replace(entry, path="deploy/production.yaml"))
+    deploy = list(FULL.deploy)
+    deploy[COMPOSE] = replace(deploy[COMPOSE], options={"file": list(files)})
+    at = FULL.files.index(entry) + 1
+    return replace(FULL, files=(*FULL.files[:at], *more, *FULL.files[at:]), deploy=tuple(deploy))
+
+
+def test_a_project_of_several_files_is_read_as_it_was_written_and_needs_a_reader_that_knows_it() -> None:
+    manifest = with_project("deploy/compose.yaml", "deploy/production.yaml")
+    data = manifest_json.dump(manifest)
+    assert manifest_json.parse(data) == manifest
+    document = json.loads(data)
+    assert "compose-project/1" in document["requires"]
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(document)
+    assert b"compose-project" not in manifest_json.dump(FULL)
+    without = dumps_lines({key: value for key, value in document.items() if key != "requires"})
+    assert refusal(without).where.startswith("bundle.json")
+    other = with_project("deploy/compose.yaml", "docs/CHANGELOG.md")
+    with pytest.raises(TamperedError):
+        manifest_json.parse(manifest_json.dump(other))
+    # The second reader has the same answers.
+    main: Any = verifier()
+    check = main.check_manifest
+    check(document)
+    for wrong in (json.loads(without), json.loads(manifest_json.dump(other))):
+        with pytest.raises(main.Refused):
+            check(wrong)
+    twice = with_project("deploy/compose.yaml", "deploy/compose.yaml")
+    with pytest.raises(main.Refused):
+        check(json.loads(manifest_json.dump(twice)))
+    assert refusal(manifest_json.dump(twice)).where.endswith("deploy[1].options.file")

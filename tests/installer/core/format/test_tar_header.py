@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tarfile
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -213,3 +214,12 @@ def test_the_writer_makes_no_header_that_the_reader_refuses(header: Header) -> N
 )
 def test_a_difference_is_said_in_words(block: bytes, said: str) -> None:
     assert difference(block, GOOD, "x") == said
+
+
+def test_a_damaged_name_is_not_shown_at_full_length() -> None:
+    block = bytearray(encode(replace(GOOD, name="docs/a")))
+    block[99] = 4
+    said = refusal(bytes(block))
+    assert said.startswith("member name 'docs/a")
+    assert "has characters other than" in said
+    assert len(said) < 200

@@ -2,99 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from installer.core.risk import commands
 from installer.core.risk.commands import MOST, suspicious
-from installer.core.risk.compose_files import examine_services
 from installer.core.risk.host_paths import opened
 from installer.core.risk.risk import Program, Risk
 from installer.core.risk.units import examine_unit
-
-SERVICES: dict[str, tuple[dict[str, Any], str]] = {
-    "privileged": ({"privileged": True}, "privileged: true: the container is root on this host"),
-    "network": ({"network_mode": "host"}, "network_mode: host"),
-    "processes": ({"pid": "host"}, "pid: host"),
-    "memory": ({"ipc": "host"}, "ipc: host"),
-    "name": ({"uts": "host"}, "uts: host"),
-    "control groups": ({"cgroup": "host"}, "cgroup: host"),
-    "users": ({"userns_mode": "host"}, "userns_mode: host"),
-    "capabilities": ({"cap_add": ["SYS_ADMIN"]}, "cap_add: SYS_ADMIN"),
-    "device": ({"devices": ["/dev/sda:/dev/sda"]}, "uses the device /dev/sda:/dev/sda"),
-    "device, long": ({"devices": [{"source": "/dev/kvm"}]}, "uses the device /dev/kvm"),
-    "device rules": ({"device_cgroup_rules": ["c 1:3 mr"]}, "device_cgroup_rules: c 1:3 mr"),
-    "seccomp": (
-        {"security_opt": ["seccomp:unconfined"]},
-        "seccomp:unconfined: a protection of the engine is off",
-    ),
-    "apparmor": ({"security_opt": ["apparmor=unconfined"]}, "apparmor=unconfined"),
-    "whole disk": ({"volumes": ["/:/host"]}, "mounts /: the whole file system of the host"),
-    "whole disk, disguised": ({"volumes": ["/opt/../.:/host"]}, "the whole file system of the host"),
-    "read-only": ({"volumes": ["/etc:/x:ro"]}, "mounts /etc, read-only: configuration of the host"),
-    "engine": (
-        {"volumes": ["/var/run/docker.sock:/var/run/docker.sock"]},
-        "the socket of the container engine: root",
-    ),
-    "long mount": ({"volumes": [{"type": "bind", "source": "/root", "target": "/r"}]}, "home directories"),
-    "variable": ({"volumes": ["${DATA}:/data"]}, "a variable decides which directory of the host"),
-    "own directory": ({"volumes": ["/srv/chat:/data"]}, "mounts /srv/chat"),
-    "sysctl": ({"sysctls": {"net.ipv4.ip_forward": 1}}, "sysctls: net.ipv4.ip_forward=1"),
-}
-
-
-@pytest.mark.parametrize("row", SERVICES)
-def test_what_a_service_gets_of_the_host(row: str) -> None:
-    service, words = SERVICES[row]
-    (found,) = examine_services("deploy/compose.yaml", {"services": {"web": service}})
-    assert isinstance(found, Risk)
-    assert (found.kind, found.where) == ("host", "deploy/compose.yaml: service web")
-    assert words in found.what
-
-
-@pytest.mark.parametrize(
-    ("port", "words"),
-    [
-        ("8080:80", "port 8080:80 on all addresses"),
-        ("127.0.0.1:8080:80", "port 8080:80 on 127.0.0.1 (this host only)"),
-        ("[::1]:8080:80", "port 8080:80 on [::1] (this host only)"),
-        ("80", "port 80 on all addresses"),
-        ({"target": 80, "published": 8080, "host_ip": "10.0.0.1"}, "port 8080:80 on 10.0.0.1"),
-    ],
-)
-def test_ports(port: Any, words: str) -> None:
-    (found,) = examine_services("c.yaml", {"services": {"web": {"ports": [port]}}})
-    assert isinstance(found, Risk)
-    assert (found.kind, found.what) == ("port", words)
-
-
-def test_root_in_a_container_and_a_volume_that_is_a_directory_of_the_host() -> None:
-    volumes = {"data": {"driver_opts": {"type": "none", "o": "bind", "device": "/"}}, "own": None}
-    document = {"services": {"web": {"user": "0:0"}}, "volumes": volumes}
-    assert [(each.kind, each.what) for each in examine_services("c", document) if isinstance(each, Risk)] == [
-        ("root", "runs as root in its container: user: 0:0"),
-        ("host", "mounts /: the whole file system of the host"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        {
-            "services": {
-                "web": {"image": "x", "volumes": ["data:/data", "/data"], "user": "app", "privileged": False}
-            }
-        },
-        {"services": {"web": {"network_mode": "bridge", "cap_drop": ["ALL"]}}, "volumes": {"data": {}}},
-        None,
-        [],
-        {"services": []},
-        {"services": {"web": None}},
-        {"services": {"web": {"ports": None, "volumes": {}, "cap_add": None}}},
-    ],
-)
-def test_nothing_of_the_host(document: Any) -> None:
-    assert list(examine_services("c", document)) == []
+from tests.rig.hang import ends
 
 
 @pytest.mark.parametrize(
@@ -115,7 +30,7 @@ def test_nothing_of_the_host(document: Any) -> None:
         ("relative", ""),
     ],
 )
-def test_directories_of_the_host(path: str, words: str) -> None:
+def test_directories_of_the_host_are_told_by_what_they_open(path: str, words: str) -> None:
     assert words in opened(path)
     assert bool(opened(path)) == bool(words)
 
@@ -146,19 +61,37 @@ def examined(text: str) -> tuple[list[tuple[str, str]], list[tuple[str, str, str
         ("User=0", "root"),
         ("User=chat", "chat"),
         ("DynamicUser=yes", "a dynamic user"),
+        ("DynamicUser=yes\nUser=root", "root"),
+        ("User=%U", "root"),
+        ("User=chat\nUser=", "root"),
+        ("[[Service]]\nUser=chat", "root"),
     ],
 )
-def test_who_a_service_runs_as(line: str, user: str) -> None:
+def test_the_user_that_a_service_runs_as_is_found(line: str, user: str) -> None:
     risks, programs = examined(UNIT.format(line))
     assert ("root" in {kind for kind, _ in risks}) == (user == "root")
-    assert programs == [
-        ("u.service:5", user, "ExecStartPre=rm -rf /"),
-        ("u.service:6", user, "ExecStart=/opt/chatd  --port 1"),
+    assert [each[1:] for each in programs] == [
+        (user, "ExecStartPre=rm -rf /"),
+        (user, "ExecStart=/opt/chatd  --port 1"),
     ]
     assert ("command", "deletes the whole file system: ExecStartPre=rm -rf /") in risks
 
 
-def test_full_rights_in_spite_of_a_user() -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ExecStartPre=/bin/true ; +/bin/x",
+        "ExecStartPre=/bin/true ; -!!/bin/x",
+        "PermissionsStartOnly=yes\nExecStartPre=/bin/x",
+    ],
+)
+def test_full_rights_that_are_not_at_the_beginning_of_the_command_are_told(lines: str) -> None:
+    risks, programs = examined(f"[Service]\nUser=chat\n{lines}\nExecStart=/bin/y\n")
+    assert [kind for kind, _ in risks] == ["root"]
+    assert [user for _, user, _ in programs] == ["root", "chat"]
+
+
+def test_full_rights_in_spite_of_a_user_are_told() -> None:
     risks, programs = examined("[Service]\nUser=chat\nExecStartPre=+/bin/x\nExecStart=-/bin/y\n")
     assert risks == [("root", "runs with full rights in spite of User=: ExecStartPre=+/bin/x")]
     assert [user for _, user, _ in programs] == ["root", "chat"]
@@ -174,18 +107,44 @@ def test_full_rights_in_spite_of_a_user() -> None:
             "host",
             "gets the capabilities CAP_SYS_ADMIN",
         ),
-        ("[Service]\nUser=a\nBindPaths=/etc:/x\n", "host", "mounts /etc:/x from the host"),
+        (
+            "[Service]\nUser=a\nBindPaths=/srv/x -/etc:/x\n",
+            "host",
+            "mounts -/etc:/x from the host: configuration of the host (BindPaths=)",
+        ),
+        (
+            "[Service]\nUser=a\nBindPaths=/srv/x -/etc:/x\n",
+            "host",
+            "mounts /srv/x from the host (BindPaths=)",
+        ),
+        (
+            "[Service]\nUser=a\nBindReadOnlyPaths=/run/docker.sock\n",
+            "host",
+            "mounts /run/docker.sock from the host, read-only: the socket of the container engine",
+        ),
+        ("[Service]\nUser=a\nSupplementaryGroups=adm docker\n", "root", "SupplementaryGroups=docker: its"),
+        ("[Service]\nUser=a\nSupplementaryGroups=adm docker\n", "host", "rights of the groups adm docker"),
+        ("[Service]\nUser=a\nGroup=disk\n", "root", "Group=disk: its members read and write every disk"),
+        ("[Service]\nUser=a\nGroup=998\n", "host", "Group=998: which group that is, only the host knows"),
+        ("[Service]\nUser=a\n.include /etc/x.conf\n", "unread", "includes /etc/x.conf, which was not"),
         ("[Mount]\nWhat=/dev/sda\nWhere=/mnt\n", "host", "mounts: What=/dev/sda"),
         ("[Timer]\nOnCalendar=daily\n", "command", "starts by itself: OnCalendar=daily"),
     ],
 )
-def test_what_units_open(text: str, kind: str, words: str) -> None:
+def test_what_units_open_is_told(text: str, kind: str, words: str) -> None:
     assert any(each[0] == kind and words in each[1] for each in examined(text)[0])
 
 
 def test_a_unit_without_end_is_bounded_and_says_so() -> None:
+    assert examined("[Service]\n" + "A=b\n" * 1000)[0] == [
+        ("root", "the service runs as root: no User= is set")
+    ]
     risks, _ = examined("[Service]\n" + "A=b\n" * 100_000)
     assert risks[-1][0] == "unread"
+
+
+def test_an_ordinary_group_is_nothing_to_show() -> None:
+    assert examined("[Service]\nUser=chat\nGroup=chat\nExecStart=/bin/x\n")[0] == []
 
 
 @pytest.mark.parametrize(
@@ -215,10 +174,10 @@ def test_a_unit_without_end_is_bounded_and_says_so() -> None:
         ("rm /etc/waybill/trust/root.json", "Waybill"),
     ],
 )
-def test_lines_to_read_first(line: str, words: str) -> None:
-    (found,) = suspicious(f"#!/bin/sh\n# rm -rf / in a comment\n\n{line}\n")
-    assert found[0] == 4
-    assert words in found[2]
+def test_the_lines_to_read_first_are_found(line: str, words: str) -> None:
+    (found,) = suspicious("apply.sh", f"#!/bin/sh\n# rm -rf / in a comment\n\n{line}\n")
+    assert (found.kind, found.where) == ("command", "apply.sh:4")
+    assert words in found.what
 
 
 @pytest.mark.parametrize(
@@ -232,10 +191,63 @@ def test_lines_to_read_first(line: str, words: str) -> None:
         "mkdir -p /x",
     ],
 )
-def test_ordinary_lines(line: str) -> None:
-    assert list(suspicious(line)) == []
+def test_ordinary_lines_are_not_suspected(line: str) -> None:
+    assert list(suspicious("apply.sh", line)) == []
 
 
-def test_findings_and_lines_are_bounded() -> None:
-    assert len(list(suspicious("rm -rf /\n" * 100_000))) == MOST
-    assert list(suspicious("x " * 3000 + "; rm -rf /")) == []
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a comment \\\nrm -rf /",
+        "\\\n# a comment \\\nrm -rf /",
+        "  \t# a comment \\\nrm -rf /",
+        "true # a comment \\\nrm -rf /",
+        "r\\\nm -rf /",
+        "echo \\\\\nrm -rf /",
+        "rm -rf x /",
+        "# for Python\rrm -rf /",
+        "\u00a0# ; rm -rf /",
+        "true \\\nrm -rf / \\",
+    ],
+)
+def test_a_command_does_not_hide_behind_a_comment_or_a_backslash(text: str) -> None:
+    (found,) = suspicious("apply.sh", text)
+    assert found.what.startswith("deletes the whole file system")
+
+
+def test_lines_beyond_the_most_are_said_to_be_unread() -> None:
+    found = list(suspicious("apply.sh", "rm -rf /\n" * 100_000))
+    assert len(found) == MOST + 1
+    assert found[-1] == Risk(
+        "unread", "apply.sh", "more than 200 lines to read first: the rest was not examined"
+    )
+
+
+def test_the_end_of_a_long_line_is_said_to_be_unread() -> None:
+    found = list(suspicious("apply.sh", "true\nrm -rf / " + "x " * 3000 + "; mkfs /dev/sda"))
+    assert [(each.kind, each.where) for each in found] == [
+        ("command", "apply.sh:2"),
+        ("unread", "apply.sh:2"),
+    ]
+    assert found[1].what == "has more than 4096 characters in one command: the rest was not examined"
+
+
+def test_a_line_that_is_continued_a_million_times_ends() -> None:
+    with ends():
+        (found,) = suspicious("apply.sh", "\\\n" * 500_000 + "# x\n" + "x \\\n" * 1_000_000)
+    assert (found.kind, found.where) == ("unread", "apply.sh:500002")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "chmod ", "chmod -", "chmod 77", "chmod ooooo", "+wwww0", "rm -", "rm -r", "-rrrrrrr", "rm  ",
+        "docker run ", "systemctl disable ", "curl a |", "| ", "base64 -d ", "dd of=", "iptables ", "nc ",
+        "sh  ", "> ", "/a ", " \"/", "useradd0",
+    ],
+)  # fmt: skip
+def test_words_that_nearly_match_are_read_in_one_pass(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In time that grows with the square of a line, one without the bound would take hours.
+    monkeypatch.setattr(commands, "LONGEST", 200_000)
+    with ends():
+        list(suspicious("apply.sh", (word * 200_000)[:200_000]))

@@ -112,7 +112,7 @@ REFUSED: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_reader_and_schema_refuse(fault: str) -> None:
+def test_reader_and_schema_refuse_the_same_statements(fault: str) -> None:
     document = copy.deepcopy(FULL.document())
     REFUSED[fault](document)
     assert not fits(document)
@@ -208,5 +208,5 @@ class TestFiles:
             "ops-0a1b2c3d.json",
         ],
     )
-    def test_what_is_none_is_a_stray(self, name: str) -> None:
+    def test_a_file_that_is_no_approval_is_a_stray(self, name: str) -> None:
         assert group_files({name: b"x"}) == ([], [name])

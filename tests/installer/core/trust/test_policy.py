@@ -61,13 +61,25 @@ class TestMissing:
         assert "nobody: the root has no other owner" in found["missing: 1 approval in role security"]
         assert any("was revoked" in text for text in found.values())
 
-    @pytest.mark.parametrize("field", ["change_id", "rollback_to"])
-    def test_different_ones_are_none(self, field: str) -> None:
+    @pytest.mark.parametrize(
+        ("field", "named"), [("change_id", "change ids"), ("rollback_to", "versions to roll back to")]
+    )
+    def test_approvals_that_differ_name_none_and_all_are_shown(self, field: str, named: str) -> None:
         other = Said("ops", fields={field: "9.9.9"})
         found = missing(replace(World(), approvals=(*APPROVALS[:2], other)))
-        assert "name different" in next(iter(found.values()))
+        first = next(iter(found.values()))
+        assert first.startswith(f"the approvals name different {named}: ")
+        assert "9.9.9" in first
 
-    def test_one_that_names_it_is_enough(self) -> None:
+    @pytest.mark.parametrize("field", ["change_id", "rollback_to"])
+    def test_the_remedy_for_different_ones_is_to_withdraw_one(self, field: str) -> None:
+        other = Said("ops", fields={field: "9.9.9"})
+        text = next(iter(missing(replace(World(), approvals=(*APPROVALS[:2], other))).values()))
+        assert "`bundle approve BUNDLE --withdraw --key KEY`" in text
+        assert "--change-id" not in text
+        assert "--rollback-to" not in text
+
+    def test_one_approval_that_names_the_host_is_enough(self) -> None:
         bare = {"change_id": "", "rollback_to": ""}
         World(
             approvals=(Said("provenance", fields=bare), Said("security", fields=bare), Said("ops"))
@@ -115,7 +127,7 @@ class TestRejected:
         odd = Said("ops", data=b'{"_type":"https://in-toto.io/Statement/v2"}\n')
         assert "cannot be read" in str(refused(World(approvals=(*APPROVALS[:2], odd))))
 
-    def test_one_without_its_signature_does_not_count(self) -> None:
+    def test_an_approval_without_its_signature_does_not_count(self) -> None:
         from installer.core.verify import check_approvals, open_trusted
 
         world = World(approvals=APPROVALS[:2])
@@ -127,27 +139,27 @@ class TestRejected:
         with pytest.raises(errors.NotApprovedError, match="is not signed"):
             check_approvals(opened, trust, Sidecars((("beside", files),)))
 
-    def test_one_that_was_moved_from_another_role_s_name(self) -> None:
+    def test_an_approval_that_was_moved_from_the_name_of_another_role_does_not_count(self) -> None:
         both = with_holders(root(), security=("Sec", "Ops"))
         moved = Said("ops", name=f"approvals/security-{person('Ops').key.keyid8}.json")
         text = str(refused(World(root=both, approvals=(APPROVALS[0], moved, APPROVALS[2]))))
         assert "was given in the role ops, not security" in text
 
     @pytest.mark.parametrize(("days", "fine"), [(2, True), (1, False)])
-    def test_older_than_the_policy_lets_it_be(self, days: int, fine: bool) -> None:
+    def test_an_approval_older_than_the_policy_allows_does_not_count(self, days: int, fine: bool) -> None:
         world = World(root=with_policy(replace(PRODUCTION, max_age_days=days)))
         if fine:
             world.verify()
         else:
             assert f"is older than this environment allows ({days} day" in str(refused(world))
 
-    def test_one_of_a_clock_that_is_minutes_ahead_counts(self) -> None:
+    def test_an_approval_of_a_clock_that_is_minutes_ahead_counts(self) -> None:
         ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=600)})
         World(approvals=(*APPROVALS[:2], ahead)).verify()
         ahead = Said("ops", fields={"not_before": NOW + timedelta(seconds=601)})
         assert "is not valid before" in str(refused(World(approvals=(*APPROVALS[:2], ahead))))
 
-    def test_a_key_past_its_not_after(self) -> None:
+    def test_a_key_past_its_not_after_does_not_count(self) -> None:
         base = root()
         key = replace(person("Ops").key, not_after=NOW - timedelta(days=1))
         world = World(root=replace(base, keys={**base.keys, key.keyid: key}))
@@ -164,7 +176,7 @@ class TestOwners:
         found = missing(World(root=doubled, approvals=(*APPROVALS, Said("security", by="Sec2"))))
         assert "(2 required, given by Sec)" in found["missing: 1 approval in role security"]
 
-    def test_whoever_released_it_does_not_approve_it(self) -> None:
+    def test_the_owner_who_released_a_bundle_does_not_approve_it(self) -> None:
         base = with_holders(root(), security=("Rea", "Sec"))
         own = World(root=base, approvals=(APPROVALS[0], Said("security", by="Rea"), APPROVALS[2]))
         found = missing(own)
@@ -201,7 +213,7 @@ class TestOwners:
         _, decision = World(root=base, approvals=(*APPROVALS, Said("security", by="Sam"))).verify()
         assert decision.filled["security"] == ("Sam", "Sec")
 
-    def test_whoever_can_sit_elsewhere_gives_way_to_who_cannot(self) -> None:
+    def test_an_owner_of_several_roles_leaves_a_role_to_one_who_has_no_other(self) -> None:
         signed = {"a": frozenset("uv"), "b": frozenset("u"), "c": frozenset("vw")}
         assert assign_owners({"a": 1, "c": 1, "b": 1}, signed) == {"a": ("v",), "c": ("w",), "b": ("u",)}
 
@@ -210,7 +222,7 @@ class TestOwners:
         st.dictionaries(st.sampled_from("abc"), st.integers(1, 3), min_size=1),
         st.dictionaries(st.sampled_from("abc"), st.frozensets(st.sampled_from("uvwxy"))),
     )
-    def test_nobody_is_there_twice_and_no_better_way_exists(
+    def test_no_owner_is_assigned_twice_and_no_better_assignment_exists(
         self, needs: dict[str, int], signed: dict[str, frozenset[str]]
     ) -> None:
         filled = assign_owners(needs, signed)
@@ -237,7 +249,7 @@ def best(needs: list[tuple[str, int]], signed: Mapping[str, frozenset[str]], use
 
 
 class TestGlass:
-    def test_it_stands_in_for_what_is_missing_and_says_so(self) -> None:
+    def test_break_glass_replaces_missing_approvals_and_names_them(self) -> None:
         _, decision = World(root=with_policy(GLASS), approvals=BROKEN).verify()
         assert decision.broken
         assert decision.filled == {"release": ("Rea",), "break-glass": ("Boss",)}
@@ -251,26 +263,26 @@ class TestGlass:
         assert ("BREAK-GLASS", f"replaces: {decision.broken[0]}") in decision.rows()
         assert json.dumps(decision.as_json()["break_glass"])
 
-    def test_it_is_not_used_where_nothing_is_missing(self) -> None:
+    def test_break_glass_is_not_used_where_nothing_is_missing(self) -> None:
         _, decision = World(root=with_policy(GLASS), approvals=(*APPROVALS, *BROKEN)).verify()
         assert not decision.broken
         assert decision.warning() == ""
 
-    def test_where_the_policy_does_not_allow_it_it_counts_for_nothing(self) -> None:
+    def test_break_glass_counts_for_nothing_where_the_policy_does_not_allow_it(self) -> None:
         assert "missing: 1 approval in role security" in missing(World(approvals=BROKEN))
 
-    def test_where_the_root_names_nobody_for_it_it_counts_for_nothing(self) -> None:
+    def test_break_glass_counts_for_nothing_where_the_root_names_nobody_for_it(self) -> None:
         base = with_policy(GLASS)
         nobody = replace(
             base, roles={name: role for name, role in base.roles.items() if name != "break-glass"}
         )
         assert "missing: 1 approval in role security" in missing(World(root=nobody, approvals=BROKEN))
 
-    def test_it_needs_a_reason(self) -> None:
+    def test_break_glass_needs_a_reason(self) -> None:
         text = str(refused(World(root=with_policy(GLASS), approvals=(Said("break-glass"),))))
         assert "has no reason" in text
 
-    def test_it_has_a_threshold(self) -> None:
+    def test_break_glass_has_a_threshold(self) -> None:
         base = with_holders(with_policy(GLASS), **{"break-glass": ("Boss", "Bob")})
         base = replace(
             base, roles={**base.roles, "break-glass": replace(base.roles["break-glass"], threshold=2)}
@@ -279,7 +291,7 @@ class TestGlass:
         second = Said("break-glass", by="Bob", fields={"notes": "agreed"})
         assert World(root=base, approvals=(*BROKEN, second)).verify()[1].broken
 
-    def test_whoever_released_it_does_not_break_the_glass_alone(self) -> None:
+    def test_the_owner_who_released_a_bundle_does_not_break_the_glass_alone(self) -> None:
         base = with_holders(with_policy(GLASS), **{"break-glass": ("Rea",)})
         refused(World(root=base, approvals=(replace(BROKEN[0], by="Rea"),)))
 
@@ -292,7 +304,9 @@ class TestGlass:
             ({"known": NOW + timedelta(days=1)}, errors.ClockError),
         ],
     )
-    def test_it_opens_no_other_door(self, change: Mapping[str, Any], kind: type[errors.WaybillError]) -> None:
+    def test_break_glass_replaces_approvals_only(
+        self, change: Mapping[str, Any], kind: type[errors.WaybillError]
+    ) -> None:
         forever = {"expires": MADE + timedelta(days=900)}
         base = with_policy(GLASS, **forever)
         fields = {"notes": "now", **forever}
@@ -322,7 +336,7 @@ class TestBuilders:
         base = with_policy(replace(PRODUCTION, builders=(self.CI,)))
         assert "names no builder" in str(refused(World(root=base)))
 
-    def test_without_a_list_any_provenance_counts(self) -> None:
+    def test_any_provenance_counts_without_a_list_of_builders(self) -> None:
         World(approvals=(self.provenance("https://laptop"), *APPROVALS[1:])).verify()
 
     def test_provenance_counts_in_no_other_role(self) -> None:
@@ -332,7 +346,7 @@ class TestBuilders:
         )
 
 
-def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> None:
+def test_a_decision_names_each_approver_with_expiry_hosts_and_reason() -> None:
     from installer.core.timestamps import format_time
 
     notes = {"notes": "looked at by two", "targets": ("chat01",)}
@@ -349,7 +363,7 @@ def test_who_approved_is_told_with_the_end_of_it_the_hosts_and_the_reason() -> N
 
 
 class TestEnvironment:
-    def test_nobody_said_which(self) -> None:
+    def test_a_host_whose_environment_nobody_named_is_refused(self) -> None:
         error = refused(World(host=HostFacts()), errors.UsageError)
         assert "--env" in error.hint
 
@@ -357,6 +371,8 @@ class TestEnvironment:
         for name in ("", "lab"):
             _, decision = World(root=root(environments={}), approvals=(), host=HostFacts(name)).verify()
             assert (decision.needed, decision.environment) == ({}, name)
+            said = f"{name}; no approvals are required" if name else "none; the root has no policies"
+            assert ("environment", said) in decision.rows()
 
     def test_production_is_never_left_to_the_release_alone(self) -> None:
         error = refused(World(root=root(environments={})))

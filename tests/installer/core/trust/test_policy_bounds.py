@@ -23,25 +23,25 @@ class TestOtherHosts:
         "ops", fields={"targets": ("chat02",)}, name=f"approvals/ops-{person('Ops').key.keyid8}.2.json"
     )
 
-    def test_beside_good_ones_they_do_no_harm(self) -> None:
+    def test_approvals_for_other_hosts_beside_good_ones_do_no_harm(self) -> None:
         _, decision = World(approvals=(*APPROVALS, self.AWAY)).verify()
         assert len(decision.counted) == len(APPROVALS)
         assert decision.rejected == ((self.AWAY.name, "Ops: is for other hosts"),)
 
-    def test_where_they_are_what_is_missing_their_hosts_are_named(self) -> None:
+    def test_the_hosts_of_approvals_that_would_be_missing_are_named(self) -> None:
         error = refused(World(approvals=(*APPROVALS[:2], self.AWAY)), errors.WrongTargetError)
         assert error.what == "is for chat02, but this host is chat01.plant.example"
 
-    def test_where_they_would_not_do_either_what_is_missing_is_listed(self) -> None:
+    def test_what_is_missing_is_listed_where_approvals_for_other_hosts_would_not_do_either(self) -> None:
         assert {f"missing: 1 approval in role {role}" for role in ("security", "ops")} <= missing(
             World(approvals=(APPROVALS[0], self.AWAY))
         ).keys()
 
-    def test_they_do_not_keep_those_who_may_from_breaking_the_glass(self) -> None:
+    def test_approvals_for_other_hosts_do_not_prevent_break_glass(self) -> None:
         world = World(root=with_policy(GLASS), approvals=(*APPROVALS[:2], self.AWAY, *BROKEN))
         assert [text.split(":")[0] for text in world.verify()[1].broken] == ["1 approval in role ops"]
 
-    def test_where_nothing_is_asked_for_they_are_only_not_counted(self) -> None:
+    def test_approvals_for_other_hosts_are_only_not_counted_where_none_are_required(self) -> None:
         host = replace(World().host, environment="")
         _, decision = World(root=root(environments={}), host=host, approvals=(*APPROVALS, self.AWAY)).verify()
         assert [item.role for item in decision.counted] == ["ops", "provenance", "security"]
@@ -52,7 +52,7 @@ class TestSequence:
     def test_what_runs_may_be_applied_again_however_old(self) -> None:
         World(host=HostFacts("production", highest=2**40, running=100_040_000_999, version="1.4.0")).verify()
 
-    def test_of_two_releases_with_one_number_only_the_kept_one_may_be_applied(self) -> None:
+    def test_only_the_retained_one_of_two_releases_with_one_sequence_number_may_be_applied(self) -> None:
         number, world = 100_040_000_999, World()
         for highest in (number, 2**40):
             runs = replace(world.host, highest=highest, running=number, version="1.4.0")
@@ -135,6 +135,12 @@ class TestSequence:
         World(host=host, plan=build.plan(FILES, room=512, **farthest)).verify()
         farthest["sequence"] += 1
         refused(World(host=host, plan=build.plan(FILES, room=512, **farthest)), errors.JumpError)
+
+    def test_a_host_that_has_had_the_number_zero_is_no_host_without_a_release(self) -> None:
+        host = replace(World().host, highest=0, running=-1)
+        fields = {"sequence": LIMITS.first_sequence + 1, "rollback": "docs/ROLLBACK.md"}
+        error = refused(World(host=host, plan=build.plan(FILES, room=512, **fields)), errors.JumpError)
+        assert "is too far above the highest that this host has had (0)" in error.what
 
     def test_the_message_names_where_to_stop_in_between(self) -> None:
         error = refused(World(host=replace(World().host, version="1.1.9")), errors.JumpError)

@@ -145,7 +145,7 @@ class TestReader:
         assert fits(root.document())
 
     @pytest.mark.parametrize("fault", BOTH_REFUSE)
-    def test_reader_and_schema_refuse(self, fault: str) -> None:
+    def test_reader_and_schema_refuse_the_same_roots(self, fault: str) -> None:
         document = changed(BOTH_REFUSE[fault])
         assert not fits(document)
         with pytest.raises(TamperedError):
@@ -171,7 +171,9 @@ class TestReader:
         ],
         ids=["as it is", "no environments", "not_after", "owner in Unicode", "nothing revoked", "role root"],
     )
-    def test_reader_and_schema_accept(self, change: Callable[[dict[str, Any]], object]) -> None:
+    def test_reader_and_schema_accept_the_same_roots(
+        self, change: Callable[[dict[str, Any]], object]
+    ) -> None:
         document = changed(change)
         assert fits(document)
         parsed(document)
@@ -217,7 +219,7 @@ class TestReader:
 
 
 class TestFile:
-    def test_it_is_read_with_its_bytes(self, tmp_path: Path) -> None:
+    def test_a_root_is_read_with_its_bytes(self, tmp_path: Path) -> None:
         (tmp_path / "root.json").write_text(json.dumps(GOOD))
         root, data = load_root(tmp_path / "root.json")
         assert (root, data) == (parsed(GOOD), json.dumps(GOOD).encode())
@@ -234,7 +236,7 @@ class TestFile:
 class TestFingerprint:
     DIGITS = fingerprint(b"root")
 
-    def test_it_is_shown_in_groups_of_four(self) -> None:
+    def test_a_fingerprint_is_shown_in_groups_of_four(self) -> None:
         assert display_fingerprint(self.DIGITS).split(" ") == [
             self.DIGITS[i : i + 4] for i in range(0, 64, 4)
         ]
@@ -253,12 +255,12 @@ class TestFingerprint:
         assert same_fingerprint(typed, self.DIGITS)
 
     @pytest.mark.parametrize("typed", ["", DIGITS[:63], DIGITS + "0", DIGITS[:8], "g" * 64, "ä" * 64])
-    def test_less_or_other_is_not_the_same(self, typed: str) -> None:
+    def test_a_shorter_or_other_fingerprint_is_not_the_same(self, typed: str) -> None:
         assert not same_fingerprint(typed, self.DIGITS)
 
 
 class TestTime:
-    def test_it_is_utc_in_whole_seconds(self) -> None:
+    def test_a_time_is_utc_in_whole_seconds(self) -> None:
         moment = datetime(2026, 1, 1, 2, 0, 0, 5, timezone(timedelta(hours=2)))
         assert format_time(moment) == "2026-01-01T00:00:00Z"
         assert parse_time("2026-01-01T00:00:00Z") == datetime(2026, 1, 1, tzinfo=UTC)
@@ -276,11 +278,11 @@ class TestView:
 
         return parsed(changed(change))
 
-    def test_it_says_who_is_trusted_for_what_and_who_no_more(self, root: Root) -> None:
+    def test_the_view_of_a_root_says_who_is_trusted_for_what_and_who_no_more(self, root: Root) -> None:
         rows = {row.key.owner: (row.roles, row.state) for row in view(root, b"x", NOW).keys}
         assert rows == {"Ana": (("release",), "expired"), "Bo Ünal": (("release", "security"), "revoked")}
 
-    def test_its_lines_fit_a_terminal_and_its_json_is_json(self, root: Root) -> None:
+    def test_the_lines_of_a_view_fit_a_terminal_and_its_json_is_json(self, root: Root) -> None:
         shown = view(root, b"x", NOW)
         assert max(len(line) for line in shown.lines()) <= 80
         assert "release: signatures of 2 owners are required" in "\n".join(shown.lines())

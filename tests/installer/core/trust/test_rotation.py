@@ -102,7 +102,7 @@ def test_nothing_is_parsed_before_it_is_signed() -> None:
         check_successor(headed(1, "Ann"), data, signed(data, "Ann"), "root.json", NOW)
 
 
-def test_a_byte_that_was_changed() -> None:
+def test_a_byte_that_was_changed_is_refused() -> None:
     data = encoded(headed(2, "Ann"))
     with pytest.raises(TamperedError):
         check_successor(headed(1, "Ann"), data + b" ", signed(data, "Ann"), "root.json", NOW)

@@ -46,7 +46,9 @@ def refused(check: Callable[..., None], *arguments: object) -> str:
 
 
 class TestPublicKey:
-    def test_its_id_is_the_hash_of_the_der(self, signer: signing.CosignSigner, tmp_path: Path) -> None:
+    def test_the_id_of_a_public_key_is_the_hash_of_its_der(
+        self, signer: signing.CosignSigner, tmp_path: Path
+    ) -> None:
         (tmp_path / "k.pub").write_text(signer.public)
         der = subprocess.run(
             [needs("openssl"), "pkey", "-pubin", "-in", str(tmp_path / "k.pub"), "-outform", "DER"],
@@ -72,7 +74,7 @@ class TestPublicKey:
         ],
         ids=["p384", "secp256k1", "rsa"],
     )
-    def test_other_kinds_are_refused(self, private: Any) -> None:
+    def test_other_kinds_of_public_keys_are_refused(self, private: Any) -> None:
         pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         assert "type that is not supported" in refused(cosign.load_public_key, pem)
 
@@ -260,7 +262,7 @@ class TestSigstoreBundle:
         cosign.verify_bundle(signer.key, json.dumps(document).encode(), DATA)
 
     @pytest.mark.parametrize("fault", BAD_BUNDLES)
-    def test_it_is_refused_with(
+    def test_a_sigstore_bundle_with_a_fault_is_refused(
         self, signer: signing.CosignSigner, made: tuple[bytes, Any], fault: str
     ) -> None:
         document = json.loads(json.dumps(made[1]))
@@ -322,7 +324,7 @@ class TestAgainstTheRealCosign:
             path.write_bytes(content)
         return paths[0], paths[1], paths[2], paths[3]
 
-    def test_it_verifies_what_we_sign_and_nothing_else(
+    def test_cosign_verifies_what_we_sign_and_nothing_else(
         self, any_cosign: Cosign, signer: signing.CosignSigner
     ) -> None:
         public, data, raw, bundle = self.write(any_cosign, signer)

@@ -69,20 +69,20 @@ def says_yes_then_no(line: str, directory: Path, keyid8: str, *programs: str) ->
     assert run(line, directory, keyid8, *programs).returncode != 0
 
 
-def test_openssl(tmp_path: Path, keyid8: str) -> None:
+def test_openssl_says_yes_then_no(tmp_path: Path, keyid8: str) -> None:
     says_yes_then_no(command("openssl"), tmp_path, keyid8, "openssl")
 
 
 @pytest.mark.parametrize("program", ["cosign", "cosign3"])
-def test_cosign_signature(tmp_path: Path, keyid8: str, program: str) -> None:
+def test_cosign_says_yes_then_no_to_a_signature(tmp_path: Path, keyid8: str, program: str) -> None:
     says_yes_then_no(command("verify-blob", ".sig "), tmp_path, keyid8, program)
 
 
-def test_cosign_bundle(tmp_path: Path, keyid8: str) -> None:
+def test_cosign_says_yes_then_no_to_a_bundle(tmp_path: Path, keyid8: str) -> None:
     says_yes_then_no(command("verify-blob", "--bundle"), tmp_path, keyid8, "cosign3")
 
 
-def test_gpgv(tmp_path: Path) -> None:
+def test_gpgv_says_yes_then_no(tmp_path: Path) -> None:
     with gpg_home() as home:
         signer = GpgSigner(home.key("Release"), home.path)
         signature = signer.sign(SUMS)["asc"]
@@ -92,7 +92,7 @@ def test_gpgv(tmp_path: Path) -> None:
     says_yes_then_no(command("gpgv"), tmp_path, signer.keyid8, "gpg", "gpgv")
 
 
-def test_signing_with_cosign(tmp_path: Path, keyid8: str) -> None:
+def test_cosign_signs_what_we_verify(tmp_path: Path, keyid8: str) -> None:
     (tmp_path / f"SHA256SUMS.{keyid8}.sigstore.json").unlink()
     done = run(command("sign-blob"), tmp_path, keyid8, "cosign3")
     assert done.returncode == 0, done.stderr

@@ -32,14 +32,14 @@ def armor(label: str, body: bytes) -> str:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
-def test_openpgp_packets(body: bytes) -> None:
+def test_openpgp_packets_are_answered_with_our_errors(body: bytes) -> None:
     with contextlib.suppress(WaybillError):
         gpgv.load_public_key(armor("PUBLIC KEY BLOCK", body))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
-def test_public_keys(body: bytes) -> None:
+def test_any_public_key_is_read_or_refused(body: bytes) -> None:
     text = base64.b64encode(body).decode()
     with contextlib.suppress(WaybillError):
         cosign.load_public_key(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
@@ -47,7 +47,7 @@ def test_public_keys(body: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(base64.b64encode))
-def test_raw_signatures(data: bytes) -> None:
+def test_raw_signatures_are_answered_with_our_errors(data: bytes) -> None:
     with contextlib.suppress(WaybillError):
         cosign.verify_raw(KEY, data, b"x")
         raise AssertionError("accepted")
@@ -55,7 +55,9 @@ def test_raw_signatures(data: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(JSON, JSON, JSON)
-def test_sigstore_bundles(material: object, digest: object, signature: object) -> None:
+def test_sigstore_bundles_are_answered_with_our_errors(
+    material: object, digest: object, signature: object
+) -> None:
     document = {
         "mediaType": cosign.MEDIA_TYPE,
         "verificationMaterial": {"publicKey": material},
@@ -68,7 +70,7 @@ def test_sigstore_bundles(material: object, digest: object, signature: object) -
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(ROOT_FIELDS), JSON, st.sampled_from(("", "release", KEY.keyid, "keys", "threshold")))
-def test_roots(field: str, value: object, below: str) -> None:
+def test_any_root_is_read_or_refused(field: str, value: object, below: str) -> None:
     document: dict[str, object] = {
         "schema": "waybill/root/v1",
         "version": 1,
@@ -86,6 +88,6 @@ def test_roots(field: str, value: object, below: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=8), st.sampled_from((b"\xc6", b"\x98", b"\x99", b"\x9a", b"\x9b")))
-def test_openpgp_headers_that_are_cut_short(body: bytes, first: bytes) -> None:
+def test_openpgp_headers_that_are_cut_short_are_answered_with_our_errors(body: bytes, first: bytes) -> None:
     with contextlib.suppress(WaybillError):
         gpgv.load_public_key(armor("PUBLIC KEY BLOCK", first + body))

@@ -51,10 +51,10 @@ def refused(
 
 
 class TestPublicKey:
-    def test_its_fingerprint_is_what_gpg_says(self, world: World) -> None:
+    def test_the_fingerprint_of_a_public_key_is_what_gpg_says(self, world: World) -> None:
         assert gpgv.load_public_key(world.home.public(world.good))[0] == world.good
 
-    def test_an_rsa_key_with_subkeys_too(self, world: World) -> None:
+    def test_an_rsa_key_with_subkeys_is_read_too(self, world: World) -> None:
         world.home.run("--passphrase", "", "--quick-gen-key", "Rsa", "rsa3072", "cert", "never")
         rows = world.home.run("--with-colons", "--list-keys", "=Rsa").decode().splitlines()
         primary = next(row.split(":")[9] for row in rows if row.startswith("fpr")).lower()
@@ -91,14 +91,14 @@ class TestPublicKey:
 
 
 class TestGood:
-    def test_a_detached_signature(self, world: World) -> None:
+    def test_a_detached_signature_is_accepted(self, world: World) -> None:
         check(world, world.home.sign(world.good, DATA))
 
     @pytest.mark.parametrize("algorithm", ["SHA256", "SHA384", "SHA512"])
-    def test_with_every_strong_hash(self, world: World, algorithm: str) -> None:
+    def test_a_signature_with_any_strong_hash_is_good(self, world: World, algorithm: str) -> None:
         check(world, world.home.sign(world.good, DATA, "--digest-algo", algorithm))
 
-    def test_by_a_subkey_of_the_pinned_key(self, world: World) -> None:
+    def test_a_signature_by_a_subkey_of_the_pinned_key_is_good(self, world: World) -> None:
         with gpg_home() as home:
             primary = home.key("With Subkey")
             home.run("--passphrase", "", "--quick-add-key", primary, "ed25519", "sign", "never")
@@ -109,28 +109,28 @@ class TestGood:
 
 
 class TestRefused:
-    def test_tampered(self, world: World) -> None:
+    def test_a_signature_over_other_bytes_is_refused(self, world: World) -> None:
         signature = world.home.sign(world.good, DATA)
         assert "not a signature of these bytes" in refused(TamperedError, world, signature, DATA + b"x")
 
-    def test_by_an_unknown_key(self, world: World) -> None:
+    def test_a_signature_by_an_unknown_key_is_refused(self, world: World) -> None:
         assert "not made by the trusted key" in refused(
             UntrustedError, world, world.home.sign(world.other, DATA)
         )
 
-    def test_by_another_key_that_is_in_the_keyring(self, world: World) -> None:
+    def test_a_signature_by_another_key_of_the_keyring_is_refused(self, world: World) -> None:
         both = [gpgv.load_public_key(world.home.public(key))[1] for key in (world.good, world.other)]
         signature = world.home.sign(world.other, DATA)
         with pytest.raises(UntrustedError, match=world.other):
             gpgv.verify(world.good, b"".join(both), signature, DATA)
 
-    def test_by_an_expired_key(self) -> None:
+    def test_a_signature_by_an_expired_key_is_refused(self) -> None:
         with gpg_home() as home:
             key = home.key("Expired", expires="1d", at="20200101T000000")
             signature = home.sign(key, DATA, "--faked-system-time", "20200101T010000")
             assert "key has expired" in refused(ExpiredError, World(home, key, ""), signature)
 
-    def test_an_expired_signature(self, world: World) -> None:
+    def test_an_expired_signature_is_refused(self, world: World) -> None:
         with gpg_home() as home:
             key = home.key("Old", at="20200101T000000")
             signature = home.sign(
@@ -138,7 +138,7 @@ class TestRefused:
             )
             assert "signature has expired" in refused(ExpiredError, World(home, key, ""), signature)
 
-    def test_by_a_revoked_key(self) -> None:
+    def test_a_signature_by_a_revoked_key_is_refused(self) -> None:
         with gpg_home() as home:
             key = home.key("Revoked")
             signature = home.sign(key, DATA)
@@ -153,37 +153,37 @@ class TestRefused:
             both = both.replace(b"PGP ARMORED FILE", b"PGP SIGNATURE")
             assert "not exactly one detached" in refused(TamperedError, world, both)
 
-    def test_two_armored_blocks_in_one_file(self, world: World) -> None:
+    def test_two_armored_blocks_in_one_file_are_refused(self, world: World) -> None:
         good, other = (world.home.sign(key, DATA) for key in (world.good, world.other))
         for both in (good + other, other + good, good + good):
             refused(TamperedError, world, both)
 
-    def test_inline_signed(self, world: World) -> None:
+    def test_an_inline_signature_is_refused(self, world: World) -> None:
         inline = world.home.sign(world.good, DATA, "--sign")
         refused(TamperedError, world, inline)
 
-    def test_inline_signed_of_other_bytes_under_the_label_of_a_signature(self, world: World) -> None:
+    def test_an_inline_signature_under_the_label_of_a_detached_one_is_refused(self, world: World) -> None:
         inline = world.home.sign(world.good, b"something harmless", "--sign", "--compress-algo", "none")
         relabelled = inline.replace(b"PGP MESSAGE", b"PGP SIGNATURE")
         assert "not exactly one detached" in refused(TamperedError, world, relabelled)
 
-    def test_clear_signed(self, world: World) -> None:
+    def test_a_clear_signed_text_is_refused(self, world: World) -> None:
         refused(TamperedError, world, world.home.sign(world.good, DATA, "--clear-sign"))
 
-    def test_clear_signed_text_after_a_good_signature(self, world: World) -> None:
+    def test_a_clear_signed_text_after_a_good_signature_is_refused(self, world: World) -> None:
         clear = world.home.sign(world.good, b"x", "--clear-sign")
         for data in (DATA, b"x"):
             refused(TamperedError, world, world.home.sign(world.good, DATA) + clear, data)
 
     @pytest.mark.parametrize("algorithm", ["SHA1", "RIPEMD160", "SHA224"])
-    def test_a_weak_hash(self, world: World, algorithm: str) -> None:
+    def test_a_weak_hash_is_refused(self, world: World, algorithm: str) -> None:
         world.home.run("--passphrase", "", "--quick-gen-key", f"Weak {algorithm}", "rsa2048", "sign", "never")
         rows = world.home.run("--with-colons", "--list-keys", f"=Weak {algorithm}").decode().splitlines()
         key = next(row.split(":")[9] for row in rows if row.startswith("fpr")).lower()
         signature = world.home.sign(key, DATA, "--digest-algo", algorithm, "--allow-weak-digest-algos")
         assert "weak hash" in refused(TamperedError, world, signature, key=key)
 
-    def test_a_text_signature(self, world: World) -> None:
+    def test_a_text_signature_is_refused(self, world: World) -> None:
         signature = world.home.sign(world.good, DATA, "--textmode")
         assert "class 01" in refused(TamperedError, world, signature)
 
@@ -212,7 +212,7 @@ class TestRefused:
             "huge",
         ],
     )
-    def test_a_malformed_file(self, world: World, change: Callable[[bytes], bytes]) -> None:
+    def test_a_malformed_file_is_refused(self, world: World, change: Callable[[bytes], bytes]) -> None:
         refused(TamperedError, world, change(world.home.sign(world.good, DATA)))
 
 
@@ -224,7 +224,7 @@ GOOD = f"""[GNUPG:] NEWSIG
 
 
 class TestJudgement:
-    def test_the_one_good_shape(self) -> None:
+    def test_the_one_good_shape_is_accepted(self) -> None:
         gpgv.check_status(0, GOOD, FPR)
 
     @pytest.mark.parametrize("word", ["NEWSIG", "GOODSIG", "VALIDSIG"])
@@ -318,7 +318,7 @@ class TestTheProgram:
         monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
         assert "No such file or directory" in refused(CheckFailedError, world, signature)
 
-    def test_one_that_hangs_is_ended(
+    def test_a_gpgv_that_hangs_is_ended(
         self, program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         program(f"echo $$ > {tmp_path}/pid; exec sleep 600\n")
@@ -327,7 +327,7 @@ class TestTheProgram:
             self.verify()
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
-    def test_one_that_closes_its_pipes_and_hangs_is_ended(
+    def test_a_gpgv_that_closes_its_pipes_and_hangs_is_ended(
         self, program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         program('eval "exec $2>&- 2>&-"; exec sleep 600\n')
@@ -336,12 +336,14 @@ class TestTheProgram:
             self.verify()
 
     @pytest.mark.parametrize("stream", ["$2", "2"])
-    def test_one_that_never_stops_talking_is_ended(self, program: Callable[[str], None], stream: str) -> None:
+    def test_a_gpgv_that_never_stops_writing_is_ended(
+        self, program: Callable[[str], None], stream: str
+    ) -> None:
         program(f'eval "exec yes >&{stream}"\n')
         with pytest.raises(CheckFailedError, match="too much output"):
             self.verify()
 
-    def test_one_that_cannot_start_is_told(self, program: Callable[[str], None], tmp_path: Path) -> None:
+    def test_a_gpgv_that_cannot_start_is_named(self, program: Callable[[str], None], tmp_path: Path) -> None:
         program("")
         (tmp_path / "bin" / "gpgv").write_bytes(b"\x7fELFgarbage")
         before = os.listdir("/proc/self/fd")
@@ -350,12 +352,12 @@ class TestTheProgram:
         assert os.listdir("/proc/self/fd") == before
 
     @pytest.mark.parametrize("stream", ["$2", "2"])
-    def test_one_that_says_what_is_no_text_is_told(self, program: Callable[[str], None], stream: str) -> None:
+    def test_a_gpgv_that_prints_no_text_is_named(self, program: Callable[[str], None], stream: str) -> None:
         program(f"eval \"printf '\\\\377\\\\n' >&{stream}\"; exit 2\n")
         with pytest.raises(CheckFailedError, match="gpgv exited with 2"):
             self.verify()
 
-    def test_it_is_found_where_it_always_is_also_without_a_path(
+    def test_gpgv_is_found_in_the_usual_directories_also_without_a_path(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         needs("gpgv")
@@ -371,7 +373,7 @@ class TestTheProgram:
         with pytest.raises(CheckFailedError):
             self.verify()
 
-    def test_it_sees_a_clean_environment_and_leaves_no_file(
+    def test_gpgv_sees_a_clean_environment_and_leaves_no_file(
         self, program: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LD_LIBRARY_PATH", "/planted")

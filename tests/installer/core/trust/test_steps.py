@@ -193,7 +193,7 @@ def relisted(world: World) -> bytes:
     ],
     ids=["head cut", "no bundle", "list of others", "payload flipped", "one byte more", "no end"],
 )
-def test_the_reader_s_steps_refuse(number: int, tar: Callable[[World], bytes]) -> None:
+def test_each_step_of_the_reader_refuses_by_its_number(number: int, tar: Callable[[World], bytes]) -> None:
     world = World()
     with pytest.raises(errors.TamperedError) as caught:
         world.verify(BytesMedium(tar(world)))

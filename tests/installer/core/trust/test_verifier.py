@@ -80,7 +80,7 @@ def refused(
 
 
 class TestAccepted:
-    def test_on_the_signature_of_a_trusted_key(self) -> None:
+    def test_a_signature_of_a_trusted_key_is_accepted(self) -> None:
         evidence = check(ROOT, signatures(ANA.signer))
         assert evidence.identity == hashlib.sha256(SUMS).hexdigest()
         assert evidence.owners == ("Ana",)
@@ -88,7 +88,7 @@ class TestAccepted:
         assert evidence.rejected == ()
 
     @pytest.mark.parametrize("form", ["sig", "sigstore.json"])
-    def test_either_form_alone_will_do(self, form: str) -> None:
+    def test_either_form_of_a_signature_alone_is_accepted(self, form: str) -> None:
         check(ROOT, [item for item in signatures(ANA.signer) if item.form == form])
 
     def test_a_stranger_s_signature_beside_it_is_reported_and_harms_nothing(self) -> None:
@@ -100,11 +100,11 @@ class TestAccepted:
         garbage = Signature.parse("SHA256SUMS.00000000.sigstore.json", b"\xff" * 100)
         assert len(check(ROOT, [garbage, *signatures(ANA.signer)]).rejected) == 1
 
-    def test_until_the_last_second_of_key_and_root(self) -> None:
+    def test_a_signature_is_accepted_until_the_last_second_of_key_and_root(self) -> None:
         key = replace(ANA.key, not_after=NOW)
         check(replace(root_of(key), expires=NOW), signatures(ANA.signer))
 
-    def test_its_evidence_is_json(self) -> None:
+    def test_the_evidence_of_a_signature_check_is_json(self) -> None:
         found = check(ROOT, signatures(EVE.signer) + signatures(ANA.signer)).as_json()
         again = json.loads(json.dumps(found))
         assert (again["role"], again["owners"], again["threshold"]) == ("release", ["Ana"], 1)
@@ -112,36 +112,36 @@ class TestAccepted:
 
 
 class TestUntrusted:
-    def test_without_a_signature_it_says_who_is_trusted(self) -> None:
+    def test_a_bundle_without_a_signature_is_refused_with_the_trusted_keys(self) -> None:
         text = refused(UntrustedError, ROOT, [])
         assert "has no signature" in text
         assert f"{ANA.key.keyid8} (cosign, Ana)" in text
 
-    def test_by_strangers_only_it_says_who_signed_and_who_is_trusted(self) -> None:
+    def test_a_bundle_that_only_strangers_signed_is_refused_with_signers_and_trusted_keys(self) -> None:
         text = refused(UntrustedError, ROOT, signatures(EVE.signer))
         assert text.startswith("SHA256SUMS: is not signed by a key that is trusted here\n")
         assert EVE.key.keyid8 in text
         assert ANA.key.keyid8 in text
 
-    def test_by_a_key_that_is_known_for_another_role_only(self) -> None:
+    def test_a_signature_by_a_key_of_another_role_is_not_trusted(self) -> None:
         root = replace(
             root_of(ANA.key, BO.key),
             roles={"release": Role((ANA.key.keyid,), 1), "security": Role((BO.key.keyid,), 1)},
         )
         refused(UntrustedError, root, signatures(BO.signer))
 
-    def test_a_role_that_nobody_has(self) -> None:
+    def test_a_role_that_nobody_has_trusts_nobody(self) -> None:
         refused(UntrustedError, replace(ROOT, roles={}), signatures(ANA.signer))
 
-    def test_a_role_without_keys(self) -> None:
+    def test_a_role_without_keys_trusts_nobody(self) -> None:
         refused(UntrustedError, replace(ROOT, roles={"release": Role((), 1)}), signatures(ANA.signer))
 
 
 class TestTampered:
-    def test_when_a_byte_of_the_list_changed(self) -> None:
+    def test_a_changed_byte_of_the_list_is_tampering(self) -> None:
         refused(TamperedError, ROOT, signatures(ANA.signer), SUMS.replace(b"0", b"1", 1))
 
-    def test_when_a_stranger_signs_under_a_trusted_name(self) -> None:
+    def test_the_signature_of_a_stranger_under_a_trusted_name_is_tampering(self) -> None:
         forged = [
             Signature(f"SHA256SUMS.{ANA.key.keyid8}.{item.form}", item.form, ANA.key.keyid8, item.data)
             for item in signatures(EVE.signer)
@@ -149,42 +149,42 @@ class TestTampered:
         refused(TamperedError, ROOT, forged)
 
     @pytest.mark.parametrize("form", ["sig", "sigstore.json"])
-    def test_when_one_of_the_two_forms_is_bad(self, form: str) -> None:
+    def test_one_bad_form_of_a_signature_is_tampering(self, form: str) -> None:
         bad = [replace(item, data=b"AAAA") if item.form == form else item for item in signatures(ANA.signer)]
         refused(TamperedError, ROOT, bad)
 
-    def test_when_one_trusted_key_signed_other_bytes_though_another_is_good(self) -> None:
+    def test_a_signature_of_a_trusted_key_over_other_bytes_is_tampering_though_another_is_good(self) -> None:
         refused(
             TamperedError, root_of(ANA.key, BO.key), signatures(ANA.signer) + signatures(BO.signer, b"old")
         )
 
-    def test_when_there_are_signatures_without_end(self) -> None:
+    def test_more_signatures_than_the_limit_are_tampering(self) -> None:
         refused(TamperedError, ROOT, signatures(ANA.signer) * LIMITS.signatures)
         most = (signatures(ANA.signer) * LIMITS.signatures)[: LIMITS.signatures]
         assert len(check(ROOT, most).accepted) == LIMITS.signatures
 
 
 class TestExpired:
-    def test_root(self) -> None:
+    def test_a_signature_is_refused_when_the_root_has_expired(self) -> None:
         assert "installed releases keep running" in refused(
             ExpiredError, ROOT, signatures(ANA.signer), now=ROOT.expires + timedelta(seconds=1)
         )
 
-    def test_key(self) -> None:
+    def test_a_signature_is_refused_when_the_key_has_expired(self) -> None:
         root = root_of(replace(ANA.key, not_after=NOW - timedelta(seconds=1)))
         assert "key " + ANA.key.keyid8 + " of Ana expired on" in refused(
             ExpiredError, root, signatures(ANA.signer)
         )
 
-    def test_key_but_the_bytes_are_others(self) -> None:
+    def test_a_signature_of_an_expired_key_over_other_bytes_is_tampering(self) -> None:
         root = root_of(replace(ANA.key, not_after=NOW - timedelta(seconds=1)))
         refused(TamperedError, root, signatures(ANA.signer), b"other")
 
-    def test_revoked_key(self) -> None:
+    def test_a_revoked_key_is_refused(self) -> None:
         root = replace(ROOT, revoked_keys=frozenset({ANA.key.keyid}))
         assert "was revoked" in refused(ExpiredError, root, signatures(ANA.signer))
 
-    def test_revoked_bundle_whoever_signed_it(self) -> None:
+    def test_a_revoked_bundle_is_refused_whoever_signed_it(self) -> None:
         root = replace(ROOT, revoked_bundles=frozenset({hashlib.sha256(SUMS).hexdigest()}))
         assert "this bundle was revoked" in refused(RevokedError, root, signatures(ANA.signer))
 
@@ -195,7 +195,7 @@ class TestExpired:
 
 
 class TestThreshold:
-    def test_two_owners_make_two(self) -> None:
+    def test_two_owners_count_as_two(self) -> None:
         evidence = check(
             root_of(ANA.key, BO.key, threshold=2), signatures(ANA.signer) + signatures(BO.signer)
         )
@@ -205,7 +205,7 @@ class TestThreshold:
         text = refused(UntrustedError, root_of(ANA.key, BO.key, threshold=2), signatures(ANA.signer) * 2)
         assert "1 of the 2 owners" in text
 
-    def test_two_keys_of_one_owner_make_one(self) -> None:
+    def test_two_keys_of_one_owner_count_as_one(self) -> None:
         root = root_of(ANA.key, replace(BO.key, owner="ana"), EVE.key, threshold=2)
         refused(UntrustedError, root, signatures(ANA.signer) + signatures(BO.signer))
 
@@ -227,16 +227,16 @@ class TestGpg:
     def signer(cls, home: GpgHome) -> GpgSigner:
         return GpgSigner(home.key("Release"), home.path)
 
-    def test_accepted(self, signer: GpgSigner) -> None:
+    def test_a_gpg_signature_is_accepted(self, signer: GpgSigner) -> None:
         evidence = check(root_of(TrustedKey.from_public(signer.public, "Gi")), signatures(signer))
         assert [(item.scheme, item.keyid) for item in evidence.accepted] == [("gpg", signer.keyid)]
 
-    def test_tampered(self, signer: GpgSigner) -> None:
+    def test_a_gpg_signature_over_other_bytes_is_tampering(self, signer: GpgSigner) -> None:
         refused(
             TamperedError, root_of(TrustedKey.from_public(signer.public, "Gi")), signatures(signer), b"other"
         )
 
-    def test_expired_and_revoked_by_its_owner(self) -> None:
+    def test_a_key_that_expired_or_was_revoked_by_its_owner_is_refused(self) -> None:
         with gpg_home() as home:
             expired = home.key("Expired", expires="1d", at="20200101T000000")
             revoked = home.key("Revoked")
@@ -253,12 +253,12 @@ class TestGpg:
                 beside = check(both, [stale, *signatures(ANA.signer)])
                 assert [item.kind for item in beside.rejected] == ["expired"]
 
-    def test_renamed_to_a_trusted_name(self, home: GpgHome, signer: GpgSigner) -> None:
+    def test_a_signature_renamed_to_a_trusted_name_is_refused(self, home: GpgHome, signer: GpgSigner) -> None:
         data = home.sign(home.key("Stranger"), SUMS)
         root = root_of(TrustedKey.from_public(signer.public, "Gi"))
         refused(TamperedError, root, [Signature.parse(f"SHA256SUMS.{signer.keyid8}.asc", data)])
 
-    def test_without_gpgv_it_cannot_be_checked_and_does_not_count(
+    def test_a_gpg_signature_does_not_count_without_gpgv(
         self, signer: GpgSigner, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = signatures(signer)
@@ -273,14 +273,14 @@ class TestGpg:
         with pytest.raises(TamperedError, match="has the fingerprint"):
             verify(key, signatures(signer)[0], SUMS)
 
-    def test_pinned(self, signer: GpgSigner) -> None:
+    def test_a_pinned_gpg_key_is_trusted(self, signer: GpgSigner) -> None:
         assert pinned_key_trust(signer.public).check_release(SUMS, signatures(signer)).owners == (
             "the given key",
         )
 
 
 class TestPublicKey:
-    def test_one_whose_base64_has_the_letters_pgp_is_no_openpgp_key(self) -> None:
+    def test_a_cosign_key_whose_base64_has_the_letters_pgp_is_no_openpgp_key(self) -> None:
         """One key in three thousand has them."""
         public = (
             "-----BEGIN PUBLIC KEY-----\n"
@@ -292,7 +292,7 @@ class TestPublicKey:
 
 
 class TestPinnedKey:
-    def test_it_alone_may_release(self) -> None:
+    def test_a_pinned_key_alone_may_release(self) -> None:
         trust = pinned_key_trust(ANA.signer.public)
         assert trust.root.version == 0  # nobody published it
         assert trust.check_release(SUMS, signatures(ANA.signer)).accepted
@@ -301,7 +301,7 @@ class TestPinnedKey:
         with pytest.raises(TamperedError):
             trust.check_release(SUMS + b"x", signatures(ANA.signer))
 
-    def test_something_else_is_refused(self) -> None:
+    def test_a_file_that_is_no_public_key_is_refused(self) -> None:
         with pytest.raises(TamperedError, match=r"release\.pub: is not a public key"):
             pinned_key_trust("hello", "release.pub")
 

@@ -53,7 +53,7 @@ def test_what_is_written_is_read_the_same_and_fits() -> None:
     ],
     ids=["least policy", "no environments", "no products", "a product without rules", "no age"],
 )
-def test_both_accept(change: Callable[[dict[str, Any]], object]) -> None:
+def test_reader_and_schema_accept_the_policy(change: Callable[[dict[str, Any]], object]) -> None:
     document = copy.deepcopy(GOOD)
     change(document)
     assert fits(document)
@@ -112,7 +112,7 @@ READER_REFUSES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", BOTH_REFUSE)
-def test_reader_and_schema_refuse(fault: str) -> None:
+def test_reader_and_schema_refuse_the_same_policies(fault: str) -> None:
     document = copy.deepcopy(GOOD)
     BOTH_REFUSE[fault](document)
     assert not fits(document)

@@ -58,7 +58,7 @@ def test_a_changed_mode_is_one_line_and_is_set_back(host: Context, path: str) ->
     assert f"\n/{path}: {note}\n" in plan_text(plan)
     (problem,) = plan.problems
     assert problem.what == f"was changed on this host (has mode 0777, not {was:04o})"
-    assert problem.hint.startswith(f"set it back: chmod {was:04o} /{path}; ")
+    assert problem.hint.startswith(f"set it back: `chmod {was:04o} /{path}`; ")
     assert "move it away" not in problem.hint
     (root(host) / path).chmod(was)
     assert plan_for(host, release(1)).nothing
@@ -91,7 +91,7 @@ def test_what_is_too_large_or_not_text_is_named(host: Context) -> None:
     assert differences(host) == {f"/{PAGE}": "not text"}
 
 
-def test_of_very_many_edited_files_some_are_only_named(
+def test_some_of_very_many_edited_files_are_only_named(
     host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(content_diff, "TOTAL", 10)
@@ -119,7 +119,7 @@ def test_plan_of_a_bundle_shows_what_its_installation_shows(bench: Bench) -> Non
     assert shown(planned) == shown(installed)
     assert "\n-old\n+new\n" in shown(planned)
     for text in (planned, installed):
-        assert "was changed on this host (has mode 0600, not 0644)\n  hint: set it back: chmod 0644 " in text
+        assert "was changed on this host (has mode 0600, not 0644)\n  hint: set it back: `chmod 0644 " in text
 
 
 def shown(text: str) -> str:

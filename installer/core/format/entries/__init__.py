@@ -1,0 +1,1 @@
+"""What single entries of the manifest may say."""

@@ -1,0 +1,1 @@
+"""What is recorded of a single release, and what is stored of it."""
