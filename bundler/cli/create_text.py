@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from installer.core.format.manifest_rules import used_features
 from installer.shared.humanize import size_text
-from installer.shared.terminal.text import table
+from installer.shared.terminal.narrow import fitted
 
 if TYPE_CHECKING:
     from bundler.commands.create import Created, Planned
     from bundler.config.model import BundleConfig
+    from bundler.config.secrets.allowances import Allowed
     from bundler.provenance.statement import BuildRun
     from installer.core.format.manifest import FileEntry, Manifest
 
 _SHOWN = 3
+_FINDINGS = 10
+"""Findings in images that are listed one by one."""
 
 
 def planned_text(planned: Planned, target: Path, *, show_all: bool) -> str:
@@ -58,7 +61,7 @@ def planned_json(planned: Planned, target: Path) -> dict[str, Any]:
         "images": [image.reference for image in planned.images],
         "source": planned.checkout.as_json(),
         "excluded": sum(len(tree.excluded) for tree in planned.config.trees),
-        "secrets_allowed": [each._asdict() for each in planned.config.allowed],
+        "secrets_allowed": [each._asdict() for each in planned.config.exceptions],
     }
 
 
@@ -84,6 +87,7 @@ def created_text(created: Created, planned: Planned, run: BuildRun, *, show_all:
         *_requires(manifest),
         f"source      {planned.checkout.as_text()}",
         *_exceptions(planned.config),
+        *_let_through(created.allowed, show_all=show_all),
         f"built by    {run.builder.identity}",
         f"provenance  {provenance}{'' if run.signers else ', not signed'}",
         f"signatures  {signed}",
@@ -95,12 +99,12 @@ def created_text(created: Created, planned: Planned, run: BuildRun, *, show_all:
 def _contents(entries: Iterable[FileEntry], *, show_all: bool) -> str:
     if show_all:
         rows = [(entry.path, size_text(entry.size)) for entry in entries]
-        return table([("WHAT", "SIZE"), *rows], right=(1,))
+        return fitted([("WHAT", "SIZE"), *rows], right=(1,))
     groups: dict[str, list[int]] = {}
     for entry in entries:
         groups.setdefault(entry.path.split("/")[0], []).append(entry.size)
     summary = [(name, str(len(sizes)), size_text(sum(sizes))) for name, sizes in groups.items()]
-    return table([("WHAT", "FILES", "SIZE"), *summary], right=(1, 2))
+    return fitted([("WHAT", "FILES", "SIZE"), *summary], right=(1, 2))
 
 
 def _requires(manifest: Manifest) -> Iterator[str]:
@@ -109,13 +113,24 @@ def _requires(manifest: Manifest) -> Iterator[str]:
         yield f"requires    {word}: hosts with an earlier installer refuse the bundle"
 
 
+def _let_through(found: Sequence[Allowed], *, show_all: bool) -> Iterator[str]:
+    """Yield what was found in images and let through: the bundle has the exceptions only."""
+    shown = found if show_all else found[:_FINDINGS]
+    yield from (f"let through {each.path}: {each.what}" for each in shown)
+    if len(shown) < len(found):
+        yield f"let through {len(found) - len(shown)} more findings in images; `--all` lists them"
+
+
 def _exceptions(config: BundleConfig) -> Iterator[str]:
     """Yield what is not in the bundle, and what is in it by an exception."""
     for tree in config.trees:
         if tree.excluded:
             shown = ", ".join(tree.excluded[:_SHOWN]) + (", …" if len(tree.excluded) > _SHOWN else "")
             yield f"excluded    {len(tree.excluded)} of {tree.given}: {shown}"
-    if config.allowed:
-        files = list(dict.fromkeys(each.path for each in config.allowed))
+    if config.skip_images:
+        yield f"unsearched  the images, for secrets: {config.skip_images}"
+    listed = [*config.allowed, *(each.in_images() for each in config.for_images.entries)]
+    if listed:
+        files = list(dict.fromkeys(each.path for each in listed))
         shown = ", ".join(files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
         yield f"allowed     {len(files)} file{'' if len(files) == 1 else 's'} by secrets_allow: {shown}"

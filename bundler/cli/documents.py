@@ -27,7 +27,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "inspect": (
         "view", "verified", "manifest", "payload_bytes", "file_count", "sensitive", "signatures", "approvals",
         "provenance", "files", "links", "directories", "images", "documents", "strays", "partial_append",
-        "deploy", "health", "risks", "programs", "risk_counts", "secrets_allowed", "requires",
+        "deploy", "configuration", "health", "risks", "programs", "risk_counts", "secrets_allowed",
+        "requires",
     ),
     "diff": (
         "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risk_changes",

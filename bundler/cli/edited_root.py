@@ -41,7 +41,7 @@ def print_edited(path: Path, edited: Edited, what: str, part: str = "") -> None:
     archived = str(edited.archived) if edited.archived else ""
     # The whole root is one command away; here it would hide what has just changed.
     lines.append(f"version {file.root.version}, fingerprint {display_fingerprint(shown.fingerprint)}")
-    lines.append(f"see all of it with: bundle trust show {shlex.quote(str(path))}")
+    lines.append(f"see all of it with `bundle trust show {shlex.quote(str(path))}`")
     console.result(
         "\n".join(lines),
         lambda: {

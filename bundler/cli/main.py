@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from bundler import __version__
-from bundler.cli import release, signing
+from bundler.cli import approving, release, signing
 from bundler.cli.defaults import take_defaults
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
@@ -20,6 +20,7 @@ from installer.shared.child_env import forget_loaders
 from installer.shared.command_line import run_app
 from installer.shared.command_tree.help import Group
 from installer.shared.terminal import interrupts, streams
+from installer.shared.terminal.version import version_asked_for
 
 app = typer.Typer(
     cls=Group,
@@ -43,16 +44,32 @@ def main() -> None:
     # First of all: from here on no output that cannot be written, and no signal, ends it half way.
     streams.protect()
     interrupts.install()
-    if sorted(sys.argv[1:]) == ["--json", "--version"]:
+    asked = version_asked_for(sys.argv[1:])
+    if asked == "text":
+        print(f"bundle {__version__}")
+        return
+    if asked:
         from installer.shared.self_report import version_document
 
         print(version_document("bundle", __version__))
         return
     try:
         # Everything that a command raises becomes a message and an exit code there.
-        sys.exit(run_app(console, app, sys.argv[1:], defaults=take_defaults))
+        sys.exit(run_app(console, app, sys.argv[1:], without_keys, take_defaults))
     finally:
         interrupts.ignore()
+
+
+def without_keys(words: list[str]) -> list[str]:
+    """Return a command line as it is; refuse one with a key in it, which no message may repeat.
+
+    Raises:
+        UsageError: It has one.
+    """
+    from bundler.signing.secret_source import refuse_keys
+
+    refuse_keys(words)
+    return words
 
 
 def _version(value: bool) -> None:
@@ -76,6 +93,9 @@ def options(
         bool,
         typer.Option("--quiet", help="Print only warnings, errors, questions and --json"),
     ] = False,
+    _all: Annotated[
+        bool, typer.Option("--all", help="Show all of a long list or error, not only how it begins")
+    ] = False,
     _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
     ] = False,
@@ -86,21 +106,24 @@ def options(
 # The order of this table is the order of the help: a release from its beginning to its end.
 app.add_typer(trust_app, name="trust")
 for command, example in (
-    (release.init, "bundle init lan-chat --template service"),
-    (release.schema, "bundle schema > bundle.schema.json"),
-    (release.keygen, "bundle keygen release    (writes release.key and release.pub)"),
-    (release.create, "bundle create v1.4.0 --key release.key"),
-    (signing.sign, "bundle sign dist/lan-chat-1.4.0.tar --key release.key"),
+    (release.init, "Example: bundle init lan-chat --template service"),
+    (release.schema, "Example: bundle schema > bundle.schema.json"),
+    (release.keygen, "Example: bundle keygen release    (writes release.key and release.pub)"),
+    (release.create, "Example: bundle create v1.4.0 --key release.key"),
+    (signing.sign, "Example: bundle sign dist/lan-chat-1.4.0.tar --key release.key"),
     (
-        signing.approve,
-        "bundle approve lan-chat-1.4.0.tar --role security --env production --root root.json --key sec.key",
+        approving.approve,
+        (
+            "Example: bundle approve lan-chat-1.4.0.tar --role security --env production --root root.json "
+            "--key sec.key"
+        ),
     ),
-    (signing.verify, "bundle verify lan-chat-1.4.0.tar --key release.pub"),
-    (release.inspect, "bundle inspect lan-chat-1.4.0.tar images"),
-    (release.diff, "bundle diff lan-chat-1.4.0.tar lan-chat-1.5.0.tar"),
-    (release.installer, "bundle installer -o dist/install"),
+    (signing.verify, "Example: bundle verify lan-chat-1.4.0.tar --key release.pub"),
+    (release.inspect, "Example: bundle inspect lan-chat-1.4.0.tar images"),
+    (release.diff, "Example: bundle diff lan-chat-1.4.0.tar lan-chat-1.5.0.tar"),
+    (release.installer, "Example: bundle installer -o dist/install"),
 ):
-    app.command(epilog=f"Example: {example}")(command)
+    app.command(epilog=example)(command)
 
 
 @app.command(epilog="Example: bundle completion bash > ~/.local/share/bash-completion/completions/bundle")

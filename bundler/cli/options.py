@@ -5,20 +5,20 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bundler.cli.documents import SHAPES
+from bundler.cli.forms import prefer_typed_key
 from installer.core.errors import UsageError
 from installer.shared.console import Console
 from installer.shared.terminal import streams
 from installer.shared.terminal.text import safe
 
 if TYPE_CHECKING:
-    from bundler.signing import Signer
+    from bundler.signing import Prompt, Signer
 
 # One console for all commands: --json and --log-format are set once.
 # What was asked for on stdout is what most of its commands are for: if it is lost, they have failed.
@@ -87,40 +87,37 @@ Attach = Annotated[
 ]
 
 
-def prompt(question: str) -> str:
-    """Ask for a password.
-
-    Raises:
-        UsageError: There is no terminal to ask on.
-    """
+def prompt() -> Prompt | None:
+    """Return what asks for a password; None where there is no terminal."""
     # A pipeline must fail with the name of the variable, not wait for an answer.
-    if not sys.stdin.isatty():
-        what = "a password is needed, but no terminal is available"
-        raise UsageError(what, hint="set COSIGN_PASSWORD, or give --password-from SOURCE")
+    return _ask if sys.stdin.isatty() else None
+
+
+def _ask(question: str) -> str:
     # Escaped: the path of a key may have control characters.
     with streams.question():
         return getpass.getpass(safe(question))
 
 
-def given_password(source: str, key: str | None = None) -> bytes | None:
+def given_password(source: str) -> bytes | None:
     """Return the password that `--password-from` names; None if it is not given.
 
     Raises:
-        UsageError: It cannot be read, or comes from where the key comes from.
+        UsageError: It cannot be read, or is empty.
     """
     if not source:
         return None
     from bundler.signing.secret_source import read_password
 
-    # A stream can be read once only.
-    if source == key and not Path(source).is_file():
-        what = f"--key and --password-from are both {source}"
-        raise UsageError(what, hint="give the password another way, for example --password-from env:NAME")
     return read_password(source)
 
 
 def load_signers(
-    key: str | None, gpg_key: str | None, variable: str = "COSIGN_PASSWORD", password_from: str = ""
+    key: str | None,
+    gpg_key: str | None,
+    variable: str = "COSIGN_PASSWORD",
+    password_from: str = "",
+    prefix: str = "",
 ) -> list[Signer]:
     """Return the signers of `--key` and `--gpg-key`; none if neither is given.
 
@@ -129,17 +126,22 @@ def load_signers(
         gpg_key: A GPG fingerprint.
         variable: The environment variable that may have the password of the key.
         password_from: Where the password comes from; empty: the variable, or a prompt.
+        prefix: What the names of these options begin with: `provenance-`.
 
     Raises:
         UsageError: A key cannot be used.
     """
+    from bundler.signing.secret_source import require_separate
+
+    option = f"--{prefix}password-from"
+    require_separate({f"--{prefix}key": key, option: password_from})
     signers: list[Signer] = []
-    password = given_password(password_from, key)
+    password = given_password(password_from)
     if key is not None:
         # Imported only if such a key is given: cryptography takes long to load.
         from bundler.signing.cosign import CosignSigner
 
-        signers.append(CosignSigner.load(key, prompt, variable, password))
+        signers.append(CosignSigner.load(key, prompt(), variable, password, option))
     if gpg_key is not None:
         from bundler.signing.gpg import GpgSigner
 
@@ -147,57 +149,29 @@ def load_signers(
     return signers
 
 
-def required_signers(key: str | None, gpg_key: str | None, password_from: str = "") -> list[Signer]:
+def required_signers(
+    context: typer.Context, key: str | None, gpg_key: str | None, password_from: str = ""
+) -> list[Signer]:
     """Return the signers of `--key` and `--gpg-key`.
 
     Raises:
         UsageError: A key cannot be used, or none is given.
     """
+    key, gpg_key, password_from = prefer_typed_key(context, key, gpg_key, password_from)
     signers = load_signers(key, gpg_key, password_from=password_from)
     if not signers:
         raise UsageError("no key is given", hint="give --key NAME.key or --gpg-key FINGERPRINT")
     return signers
 
 
-def chosen_form(forms: Mapping[str, object], others: Mapping[str, Mapping[str, object]]) -> str:
-    """Return the option that selects the form of a command; empty if none is given.
-
-    Args:
-        forms: Options that select a form, with their values.
-        others: For each form (empty for none), the options that have no meaning with it, with their values.
+def required_public(public: Path | None) -> Path:
+    """Return the public key that an attached signature is verified with.
 
     Raises:
-        UsageError: Two forms are selected, or an option has no meaning with the selected one.
+        UsageError: None is given.
     """
-    given = [name for name, value in forms.items() if value]
-    # Doing one of the two silently would look as if both had been done.
-    if len(given) > 1:
-        raise UsageError(
-            f"{given[0]} and {given[1]} cannot be used together", hint="run the command once for each of them"
-        )
-    form = given[0] if given else ""
-    for name, value in others.get(form, {}).items():
-        # An option that would be ignored is refused: the person meant something by it.
-        if value:
-            what = f"{name} cannot be used {f'with {form}' if form else 'without ' + ' or '.join(forms)}"
-            raise UsageError(what, hint=f"omit {name}")
-    return form
-
-
-def signing_form(
-    key: object, gpg_key: object, prepare: object, attach: object, public: object, output: object
-) -> str:
-    """Return how to sign, by the options that all commands that sign have: `--prepare`, `--attach` or empty.
-
-    Raises:
-        UsageError: The options do not fit together.
-    """
-    keys = {"--key": key, "--gpg-key": gpg_key}
-    return chosen_form(
-        {"--prepare": prepare, "--attach": attach},
-        {
-            "": {"--public": public, "--output": output},
-            "--prepare": {**keys, "--public": public},
-            "--attach": {**keys, "--output": output},
-        },
-    )
+    if public is None:
+        # Without it nobody would know whether the right key has signed before a host refuses.
+        what = "the public key is missing: a signature is verified before it is attached"
+        raise UsageError(what, hint="give --public KEY.pub or --public root.json")
+    return public

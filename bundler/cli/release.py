@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bundler.cli.forms import prefer_typed_key
 from bundler.cli.options import (
     BundleFile,
     GpgKey,
@@ -25,7 +26,7 @@ from bundler.cli.options import (
     prompt,
 )
 from installer.shared.run_record import release_row
-from installer.shared.terminal.text import table
+from installer.shared.terminal.narrow import fitted
 
 DEFAULT_INSTALLER = Path("dist/install")
 
@@ -49,14 +50,14 @@ def init(
     if show_list:
         found = templates()
         console.result(
-            table([("TEMPLATE", "CREATES"), *found]), lambda: {"templates": dict(found)}, asked_for=True
+            fitted([("TEMPLATE", "CREATES"), *found]), lambda: {"templates": dict(found)}, asked_for=True
         )
         return
     written = [directory / path for path in init_project(directory, template)]
     lines = [f"wrote {path}" for path in written]
     # The line can be pasted, whatever the directory is called.
     where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
-    lines.append(f"next: bundle create v0.1.0{where}")
+    lines.append(f"next: `bundle create v0.1.0{where}`")
     console.result(
         "\n".join(lines), lambda: {"changed": bool(written), "written": [str(path) for path in written]}
     )
@@ -84,7 +85,7 @@ def keygen(
     """
     from bundler.commands.keygen import generate_key_pair
 
-    pair = generate_key_pair(name, prompt, given_password(password_from))
+    pair = generate_key_pair(name, prompt(), given_password(password_from))
     text = f"{pair.private}  keep it secret\n{pair.public}  goes into root.json\nkey id {pair.keyid8}"
     console.result(
         text,
@@ -98,6 +99,7 @@ def keygen(
 
 
 def create(
+    context: typer.Context,
     version: Annotated[str, argument("VERSION", "Semantic version; a leading `v` is optional")],
     directory: Annotated[
         Path, typer.Option("-C", "--directory", metavar="DIR", help="Directory that contains bundle.yaml")
@@ -148,7 +150,8 @@ def create(
         option(metavar="TEXT", text="The text before the version in tags of this product, such as `svc-a/`"),
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, but write nothing")] = False,
-    show_all: Annotated[bool, typer.Option("--all", help="List every file, not only a summary")] = False,
+    # Declared for the help: it is read before Typer sees it.
+    _all: Annotated[bool, typer.Option("--all", help="List every file, not only a summary")] = False,
     _json: Json = False,
 ) -> None:
     """Check the inputs and write a bundle.
@@ -161,7 +164,20 @@ def create(
     from bundler.provenance.builder import find_builder
     from bundler.provenance.source_rules import source_rules
     from bundler.provenance.statement import BuildRun
+    from bundler.signing.secret_source import require_separate
 
+    key, gpg_key, password_from = prefer_typed_key(context, key, gpg_key, password_from)
+    provenance_key, provenance_gpg_key, provenance_password_from = prefer_typed_key(
+        context, provenance_key, provenance_gpg_key, provenance_password_from, "provenance-"
+    )
+    require_separate(
+        {
+            "--key": key,
+            "--password-from": password_from,
+            "--provenance-key": provenance_key,
+            "--provenance-password-from": provenance_password_from,
+        }
+    )
     # The time before anything is read is when the build started.
     started, identity = datetime.now(UTC), find_builder(builder, os.environ)
     rules = source_rules(require or (), tag_prefix, os.environ)
@@ -179,7 +195,9 @@ def create(
     # A runner may hold one key for both roles: then it needs one password only.
     own = "WAYBILL_PROVENANCE_PASSWORD"
     variable = own if own in os.environ else "COSIGN_PASSWORD"
-    provenance_signers = load_signers(provenance_key, provenance_gpg_key, variable, provenance_password_from)
+    provenance_signers = load_signers(
+        provenance_key, provenance_gpg_key, variable, provenance_password_from, "provenance-"
+    )
     # Next to bundle.yaml, not in the current directory: -C may lead elsewhere.
     target = output or directory / "dist" / f"{config.manifest.product}-{config.manifest.version}.tar"
     if output:
@@ -187,7 +205,7 @@ def create(
     # After all checks, before the first byte is written.
     if dry_run:
         console.result(
-            planned_text(planned, target, show_all=show_all), lambda: planned_json(planned, target)
+            planned_text(planned, target, show_all=console.everything), lambda: planned_json(planned, target)
         )
         return
     parameters: dict[str, Any] = {"command": "bundle create", "version": version, "platforms": platform or []}
@@ -195,15 +213,17 @@ def create(
     parameters |= {"tagPrefix": tag_prefix} if tag_prefix else {}
     run = BuildRun(identity, parameters, started, provenance_signers)
     created = write_bundle(planned, target, signers, console.progress(), run)
+    for warning in created.warnings:
+        console.warn_about(warning)
     console.result(
-        created_text(created, planned, run, show_all=show_all),
+        created_text(created, planned, run, show_all=console.everything),
         # JSON is made only if it is printed.
         lambda: {
             **created.as_json(),
             "builder": identity.identity,
             "source": planned.checkout.as_json(),
             "excluded": sum(len(tree.excluded) for tree in config.trees),
-            "secrets_allowed": [each._asdict() for each in config.allowed],
+            "secrets_allowed": [each._asdict() for each in (*config.allowed, *created.allowed)],
         },
     )
 

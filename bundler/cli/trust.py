@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bundler.cli.edited_root import print_edited
+from bundler.cli.forms import signing_form
 from bundler.cli.options import (
     Attach,
     GpgKey,
@@ -22,7 +24,6 @@ from bundler.cli.options import (
     console,
     option,
     required_signers,
-    signing_form,
 )
 from installer.core.errors import UsageError
 from installer.shared.command_tree.help import Group
@@ -288,6 +289,7 @@ def rotate(
 
 @trust_app.command("sign", epilog="Example: bundle trust sign root.json --key ana.key")
 def sign(
+    context: typer.Context,
     path: RootFile,
     key: Key = None,
     gpg_key: GpgKey = None,
@@ -314,10 +316,10 @@ def sign(
     """
     from bundler.commands.trust_sign import attach_to_root, prepare_root, sign_root
 
-    form = signing_form(key, gpg_key, prepare, attach, public, output)
+    form = signing_form(context, key, gpg_key, prepare, attach, public, output)
     if form == "--prepare":
         made = prepare_root(path, output)
-        lines = made.instructions(f"bundle trust sign {path} --attach SIG")
+        lines = made.instructions(f"`bundle trust sign {quote(str(path))} --attach SIG`")
         console.result(
             "\n".join(lines),
             lambda: {
@@ -332,7 +334,7 @@ def sign(
     if form == "--attach":
         signed = attach_to_root(path, attach or [], public, now)
     else:
-        signed = sign_root(path, required_signers(key, gpg_key, password_from), now)
+        signed = sign_root(path, required_signers(context, key, gpg_key, password_from), now)
     console.result(signed.as_text(now), lambda: signed.as_json(now))
 
 

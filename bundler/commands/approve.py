@@ -7,14 +7,24 @@ that was interrupted.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from bundler.approvals.admission import BREAK_GLASS, Admission, check_environment, check_role
-from bundler.approvals.approval import AddedStatement, ApprovalRequest, make_approval
+from bundler.approvals.approval import AddedStatement, ApprovalRequest, check_request, make_approval
+from bundler.approvals.attached import (
+    Attachment,
+    add_attachment,
+    check_attachment,
+    check_counts,
+    read_attachment,
+    statement_path,
+    usual_places,
+)
+from bundler.approvals.contradictions import contradictions
 from bundler.approvals.repeated import given_before, says_the_same
 from bundler.approvals.statements import open_statements
 from bundler.archive import append
@@ -23,21 +33,13 @@ from bundler.commands import inspect_risks
 from bundler.commands.verify import verify_bundle
 from bundler.signing import Signer
 from bundler.signing.bundle import open_locked
-from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys
-from installer.core.errors import (
-    ClockError,
-    ExpiredError,
-    RevokedError,
-    TamperedError,
-    UnfitInputError,
-    UsageError,
-    os_errors_as,
-)
+from bundler.signing.detached import Prepared, prepare
+from installer.core.errors import ExpiredError, TamperedError, UnfitInputError, os_errors_as
 from installer.core.format.archive import Bundle
+from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
-from installer.core.trust.approval import Approval, parse
 from installer.core.trust.provenance import Provenance
-from installer.core.trust.root import APPROVERS
+from installer.core.trust.steps import BUNDLE_EXPIRY
 from installer.core.trust.verifier import Trust
 from installer.shared.progress import Progress
 
@@ -71,38 +73,76 @@ def admit(
         has_root: Whether `trust` is a root, which knows environments and roles.
 
     Raises:
-        UsageError: The role or the environment is unknown.
+        UsageError: The request is not valid, or the role or the environment is unknown.
         WaybillError: Whatever a host would refuse the bundle for.
     """
     # Also for callers from Python, and before gigabytes are read.
     check_role(request.role)
     if has_root:
         check_environment(trust.root, request)
-    warnings = list[str]()
+    now, warnings = trust.now(), list[str]()
+
+    def check(manifest: Manifest) -> None:
+        check_request(request, now, manifest)
+
     try:
-        verified = verify_bundle(str(path), trust, progress).verified
-    except (RevokedError, ClockError):
-        raise
+        verified = verify_bundle(str(path), trust, progress, check=check).verified
     except ExpiredError as error:
         # An installed release does not expire: break-glass may admit its return, and nothing else of it.
-        if request.role != BREAK_GLASS:
+        # Of the root, a key, or a bundle that was revoked, break-glass forgives nothing.
+        if request.role != BREAK_GLASS or error.step != BUNDLE_EXPIRY:
             raise
         with unverified_bundle(path) as bundle:
             before = datetime.fromtimestamp(bundle.manifest.expires - 1, UTC)
-        verified = verify_bundle(str(path), Trust(trust.root, lambda: before), progress).verified
+        verified = verify_bundle(str(path), Trust(trust.root, lambda: before), progress, check=check).verified
         warnings.append(f"{error.what}: this approval can only admit a rollback to this release")
     with unverified_bundle(path) as bundle:
         _require_same(bundle, verified.identity)
         risks, counts = inspect_risks.counted(bundle)
+        if has_root:
+            warnings += contradictions(path, bundle, trust.root, request, now)
     notes = (*verified.notes, *warnings)
     return Admission(verified, request, trust.root if has_root else None, tuple(risks), counts, notes)
 
 
+def admit_attachment(
+    path: Path, attachment: Attachment, trust: Trust, progress: Progress, *, has_root: bool
+) -> Admission | None:
+    """Verify a bundle before a statement that was signed elsewhere is added, and that hosts would count it.
+
+    Args:
+        path: The bundle.
+        attachment: The statement.
+        trust: The root that hosts trust, or the one key that has to have released the bundle.
+        progress: Receives the bytes that are checked.
+        has_root: Whether `trust` is a root, which knows environments and roles.
+
+    Returns:
+        What was verified; None for provenance, which states where a bundle comes from, before it is released.
+
+    Raises:
+        UntrustedError: The key does not have the role.
+        WaybillError: Whatever a host would refuse the bundle for.
+    """
+    # The key first: verifying takes minutes.
+    check_counts(attachment, trust.root if has_root else None, trust.now())
+    if isinstance(attachment.content, Provenance):
+        return None
+    admission = admit(path, attachment.request, trust, progress, has_root=has_root)
+    _require_identity(attachment.content.identity, admission.verified.identity)
+    return admission
+
+
 def _require_same(bundle: Bundle, identity: str) -> None:
     # Verified, shown, then signed: the file on the stick may be another one by then.
-    if identity and bundle.identity != identity:
+    if identity:
+        _require_identity(bundle.identity, identity)
+
+
+def _require_identity(found: str, verified: str) -> None:
+    if found != verified:
         raise TamperedError(
-            f"is another bundle than the one that was verified ({identity[:12]}…)",
+            f"is another bundle than the one that was verified ({verified[:12]}…)",
             hint="somebody replaced the file meanwhile; nothing was approved",
         )
 
@@ -175,12 +215,29 @@ def prepare_approval(
     return prepare(target, data, bundle.identity)
 
 
+def check_place(path: Path, sidecar: Path | None = None) -> None:
+    """Refuse a bundle that no approval can be added to, before it is verified or a password is asked for.
+
+    Args:
+        path: The bundle.
+        sidecar: The directory to write to; None: the bundle, if it can be written to.
+
+    Raises:
+        UnfitInputError: It cannot be written, or an append was interrupted before.
+        BusyError: Another process signs or approves it.
+        TamperedError: It is not a bundle.
+    """
+    with open_statements(path, sidecar):
+        pass
+
+
 def attach_approval(
     path: Path,
     signatures: Sequence[Path],
     public: Path,
     statement: Path | None = None,
     sidecar: Path | None = None,
+    admit: Callable[[Attachment], None] = lambda _attachment: None,
 ) -> AddedStatement:
     """Add a statement that was signed elsewhere, an approval or provenance, with its signatures.
 
@@ -190,6 +247,8 @@ def attach_approval(
         public: The public key, or a `root.json` that has it.
         statement: What was signed; None: the `BUNDLE.<role>.json` that the first signature is of.
         sidecar: The directory to write to; None: the bundle, if it can be written to.
+        admit: Called with the statement before it is added; it raises what forbids that, as
+            `admit_attachment` does.
 
     Returns:
         What was added.
@@ -200,60 +259,12 @@ def attach_approval(
         BusyError: Another process signs or approves the bundle.
         TamperedError: It is not a bundle.
     """
-    documents = _statements(path, statement)
-    attached = match_signatures(signatures, public_keys(public), documents)
-    names = {each.name.removesuffix(f".{each.keyid8}.{each.form}") for each in attached}
-    # A statement and its signatures are added as one; two of them need two runs.
-    if len(names) != 1 or len({each.keyid8 for each in attached}) != 1:
-        raise UsageError(
-            "the signatures are for different statements or from different keys",
-            hint="attach them one after the other",
-        )
-    name = names.pop()
-    data, keyid8 = documents[name], attached[0].keyid8
+    attachment = read_attachment(signatures, public, usual_places(path), statement)
+    # Before the bundle is verified, which may take minutes.
     with open_statements(path, sidecar) as statements:
-        # The file lay outside of our control: nothing that it says counts before it is about this bundle.
-        content = _parse_statement(data, name, statements.bundle.identity)
-        role = content.role if isinstance(content, Approval) else "provenance"
-        # Attaching twice must add nothing: scripts repeat commands.
-        present = any(each == data and f"-{keyid8}." in there for there, each in statements.present.items())
-        forms = {each.form: each.data for each in attached}
-        added = () if present else statements.add(role, keyid8, data, forms)
-        return AddedStatement(content, added, statements.directory)
-
-
-def statement_path(path: Path, role: str) -> Path:
-    """Return where the statement of a role lies until it is signed."""
-    return path.with_name(f"{path.name}.{role}.json")
-
-
-def _statements(path: Path, given: Path | None) -> dict[str, bytes]:
-    # `create` and `--prepare` write to these names, so that `--statement` is rarely needed.
-    usual = [statement_path(path, role) for role in APPROVERS]
-    chosen = [given] if given else [each for each in usual if each.is_file()]
-    if not chosen:
-        raise UsageError(
-            "no statement to attach was found",
-            where=str(path.parent),
-            hint="give --statement FILE; `bundle approve --prepare` writes it",
-        )
-    return {str(each): read_limited(each, LIMITS.approval_bytes) for each in chosen}
-
-
-def _parse_statement(data: bytes, where: str, identity: str) -> Approval | Provenance:
-    try:
-        content = parse(data, where)
-    except TamperedError as error:
-        raise UsageError("is not a statement that hosts accept", where=error.where, hint=error.what) from None
-    # The signature would be valid, and hosts would refuse it only behind the air gap.
-    if content.identity != identity:
-        raise UsageError(
-            "is a statement about another bundle",
-            where=where,
-            hint=f"the statement is for the bundle {content.identity[:12]}…, but this bundle is "
-            f"{identity[:12]}…: run `bundle approve --prepare` for this bundle",
-        )
-    return content
+        check_attachment(attachment, statements.bundle)
+    admit(attachment)
+    return add_attachment(path, attachment, sidecar)
 
 
 def repair(path: Path) -> Repaired:

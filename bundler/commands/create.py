@@ -15,11 +15,12 @@ from typing import Any
 from bundler.approvals.statements import add_provenance
 from bundler.archive import head, images
 from bundler.archive.image_section import BlobWriter
-from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time
+from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time, source_paths
 from bundler.archive.output_file import OutputFile
 from bundler.archive.reading import unverified_bundle
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
+from bundler.config.secrets.allowances import Allowed
 from bundler.image_sources.base import ImageSource, ResolvedImage
 from bundler.image_sources.layers import LayerTransform
 from bundler.provenance import source_rules
@@ -89,6 +90,8 @@ class Created:
         signatures: Names of the signature files.
         provenance: Names of the provenance in the bundle, or the path of the unsigned statement.
         unchanged: Whether the same bundle existed already.
+        allowed: Findings in images that `secrets_allow` let through.
+        warnings: What became known while the images were packed.
     """
 
     path: Path
@@ -98,6 +101,8 @@ class Created:
     signatures: tuple[str, ...]
     provenance: tuple[str, ...] = ()
     unchanged: bool = False
+    allowed: tuple[Allowed, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
@@ -131,8 +136,7 @@ def plan_bundle(config: BundleConfig, rules: SourceRules | None = None) -> Plann
     collected = collect(config)
     rules = rules or current_rules()
     name = ReleaseName(config.manifest.product, config.manifest.version, rules.tag_prefix)
-    sources = (item.source for item in collected.inputs if item.source)
-    checkout = inspect_checkout(config.directory, sources, name)
+    checkout = inspect_checkout(config.directory, source_paths(config, collected), name)
     problems += source_rules.problems(checkout, rules, name)
     incomplete, warnings = _submodules(config, checkout)
     problems += incomplete
@@ -148,6 +152,7 @@ def plan_bundle(config: BundleConfig, rules: SourceRules | None = None) -> Plann
         )
         problems.append(Problem("bundle.yaml", what, "make a new commit, or set a longer `expires`"))
     image_sources, resolved = images.resolve(config, problems)
+    warnings += images.notes(image_sources)
     if problems:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         raise UnfitInputError(f"cannot be bundled: {count}", problems=problems)
@@ -216,7 +221,9 @@ def write_bundle(
         files = write_files(output, start, planned.collected.inputs, created, progress.advance)
         offset = end_of(start, planned.collected.inputs)
         transform = LayerTransform(planned.config.compression)
-        blobs = BlobWriter(output, offset, created, transform, progress.advance)
+        blobs = BlobWriter(
+            output, offset, created, transform, progress.advance, search=not planned.config.skip_images
+        )
         for source in planned.sources:
             if source.waits_for:
                 # Minutes may pass before the first byte: people must know what they wait for.
@@ -224,6 +231,8 @@ def write_bundle(
                     f"waiting for {source.waits_for}, which prepares the images before it sends them"
                 )
         packed = images.write(planned.sources, blobs)
+        allowances = planned.config.for_images.for_images()
+        _refuse_secrets(blobs.secrets.problems(packed, allowances))
         # Only now are the digests known.
         manifest = replace(planned.manifest, files=(*files, *blobs.entries), images=packed)
         _check_manifest(manifest)
@@ -253,7 +262,21 @@ def write_bundle(
                 interrupts.finish()
     # Without a key, the statement waits next to the bundle for a signature from elsewhere.
     unsigned = (str(write_unsigned(target, document)),) if run and not run.signers else ()
-    return Created(target, size, identity, manifest, names, unsigned or tuple(signed), unchanged)
+    return Created(
+        target, size, identity, manifest, names, unsigned or tuple(signed), unchanged,
+        allowed=tuple(allowances.allowed),
+        warnings=(
+            # What an engine left out is known only from its stream.
+            *(note for note in images.notes(planned.sources) if note not in planned.warnings),
+            *blobs.secrets.warnings(packed),
+        ),
+    )  # fmt: skip
+
+
+def _refuse_secrets(problems: list[Problem]) -> None:
+    if problems:
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        raise UnfitInputError(f"the images cannot be bundled: {count}", problems=problems)
 
 
 def _provenance(run: BuildRun | None, planned: Planned, manifest: Manifest, identity: str) -> bytes:

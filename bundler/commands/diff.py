@@ -23,10 +23,13 @@ from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.methods import FILE_KINDS
 from installer.shared.humanize import size_text as size
 from installer.shared.run_record import release_row
-from installer.shared.terminal.text import table
+from installer.shared.terminal.narrow import fitted
 
 # Everything in a manifest that changes what happens on a host, besides files and images.
-_SETTINGS = ("platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema")
+_SETTINGS = (
+    "platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema",
+    "values_layers", "cluster",
+)  # fmt: skip
 _NOT_CHECKED = (
     "NOT VERIFIED: the lists were compared; the payload was not read, and no signature was checked. Run\n"
     "`bundle verify BUNDLE --root root.json` for both: only then each file is what its list says"
@@ -104,7 +107,7 @@ class Difference:
             if changes:
                 rows = [("CHANGE", "BEFORE", "AFTER", title)]
                 rows += [(c.change, _bytes(c.before), _bytes(c.after), c.path) for c in changes]
-                parts.append(table(rows, right=(1, 2)))
+                parts.append(fitted(rows, right=(1, 2)))
         if self.images:
             shared, new = size(self.shared_layer_bytes), size(self.new_layer_bytes)
             parts.append(f"layers: {new} new, {shared} unchanged")
@@ -190,8 +193,8 @@ def _change(one: FileEntry | None, two: FileEntry | None) -> str:
         return "removed" if two is None else "added"
     if one.sha256 != two.sha256:
         return "changed"
-    same_place = (one.mode, one.install, one.owner) == (two.mode, two.install, two.owner)
-    return "" if same_place else "moved"
+    before, after = ((each.mode, each.install, each.owner, each.capabilities) for each in (one, two))
+    return "" if before == after else "moved"
 
 
 def _images(old: Manifest, new: Manifest) -> Iterable[Change]:
@@ -210,6 +213,12 @@ def _images(old: Manifest, new: Manifest) -> Iterable[Change]:
 def _settings(manifest: Manifest) -> str:
     """Return everything in the manifest besides files and images, as text to compare."""
     settings = {name: getattr(manifest, name) for name in _SETTINGS}
+    # What is said of configuration files is run on hosts, like steps.
+    settings["config"] = {
+        entry.install: {"validate": entry.validate, "on_change": entry.on_change, "timeout": entry.timeout}
+        for entry in manifest.files
+        if entry.validate or entry.on_change
+    }
     return json.dumps(settings, default=asdict, indent=1, sort_keys=True)
 
 

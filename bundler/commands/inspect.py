@@ -6,7 +6,7 @@ Nothing here tells whether the bundle is genuine. The report says so; `bundle ve
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,22 @@ from typing import Any
 from bundler.archive import allowed_document
 from bundler.archive.reading import unverified_bundle
 from bundler.commands import inspect_risks
+from bundler.config.secrets.allowances import Allowed
 from installer.core import jsonio
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format import manifest_json
 from installer.core.format.archive import Bundle
 from installer.core.format.destinations import sensitive_destinations, sensitive_lines
-from installer.core.format.manifest import MANIFEST, Deployment, FileEntry, Kind, Manifest
+from installer.core.format.entries.health_check import in_words
+from installer.core.format.manifest import (
+    LAYERS_OF,
+    MANIFEST,
+    ClusterNeeds,
+    Deployment,
+    FileEntry,
+    Kind,
+    Manifest,
+)
 from installer.core.format.manifest_rules import used_features
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time
@@ -28,11 +38,14 @@ from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
 from installer.shared.humanize import size_text as size
 from installer.shared.run_record import release_row
-from installer.shared.terminal.text import safe, table
+from installer.shared.terminal.narrow import fitted
+from installer.shared.terminal.text import safe
 
 VIEWS = ("deploy", "scripts", "risks", "files", "images", "config", "approvals", "sbom", "docs")
 
 _ALLOWED = 10
+_NAMED = 10
+"""Names of environments or clusters in one line."""
 MAX_SHOWN = LIMITS.document_bytes
 """Bytes of all documents together that are shown: nobody has signed for their number."""
 
@@ -114,7 +127,7 @@ def _overview(bundle: Bundle) -> Report:
     signatures = list(bundle.head.signatures)
     approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
     sensitive, words = sensitive_destinations(manifest), used_features(manifest)
-    allowed = list(allowed_document.read(bundle))
+    allowed, unread = _allowed(bundle)
     found, counts = inspect_risks.counted(bundle)
     # Provenance may not be signed by anybody that hosts trust: it is shown as a claim of its file.
     claims = [claim for each in group_files(bundle.read_tail())[0] if (claim := _provenance(each))]
@@ -128,17 +141,14 @@ def _overview(bundle: Bundle) -> Report:
         ("source", manifest.source.text()),
         *(("built by", f"{claim.builder}, according to {file}") for file, claim in claims),
         ("payload", f"{len(manifest.files)} files, {size(bundle.payload_bytes)}"),
+        *(("values", line) for line in _values_lines(manifest)),
         *(("requires", f"{word}: hosts with an earlier installer refuse the bundle") for word in words),
         ("images", f"{len(manifest.images)} ({in_layers})" if manifest.images else "none"),
         ("deploy", ", ".join(map(_deployment, manifest.deploy)) or "files only"),
         ("health", _probes(manifest)),
+        *((("cluster", _cluster(manifest.cluster)),) if manifest.cluster else ()),
         *(("SENSITIVE", line) for line in sensitive_lines(sensitive)),
-        *(("ALLOWED", f"{each.path}: {each.what}; reason: {each.reason}") for each in allowed[:_ALLOWED]),
-        *(
-            [("ALLOWED", f"{len(allowed) - _ALLOWED} more: see `inspect docs`")]
-            if len(allowed) > _ALLOWED
-            else []
-        ),
+        *(("ALLOWED", line) for line in (unread, *_allowed_lines(allowed or ())) if line),
         *(("RISKS", line) for line in found),
         ("rollback", manifest.rollback or "no plan"),
         ("signatures", ", ".join(signatures) or "none: run `bundle sign BUNDLE --key NAME.key`"),
@@ -150,7 +160,7 @@ def _overview(bundle: Bundle) -> Report:
         "payload_bytes": bundle.payload_bytes,
         "file_count": len(manifest.files),
         "sensitive": [each.as_json() for each in sensitive],
-        "secrets_allowed": [each._asdict() for each in allowed],
+        "secrets_allowed": None if allowed is None else [each._asdict() for each in allowed],
         "risk_counts": counts,
         "signatures": signatures,
         "approvals": [{"file": name, "signatures": None, "says": None} for name in approvals],
@@ -168,6 +178,29 @@ def _overview(bundle: Bundle) -> Report:
     return Report(lambda: "\n".join(f"{name:<11} {safe(value)}" for name, value in rows), document)
 
 
+def _values_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield for which environments and clusters a release has values; nothing where for none."""
+    for of in LAYERS_OF:
+        if names := [row.name for row in manifest.values_layers if row.layer == of]:
+            more = f", … {len(names) - _NAMED} more: see `inspect config`" if len(names) > _NAMED else ""
+            yield f"for the {of}s {', '.join(names[:_NAMED])}{more}"
+
+
+def _allowed(bundle: Bundle) -> tuple[list[Allowed] | None, str]:
+    """Return the findings that were let through; None, and why, where their document is not as listed."""
+    try:
+        return list(allowed_document.read(bundle)), ""
+    except TamperedError as error:
+        # The overview of a damaged bundle helps to find the fault; what it cannot tell, it says.
+        return None, f"NOT SHOWN: {error.where}: {error.what}"
+
+
+def _allowed_lines(allowed: Sequence[Allowed]) -> Iterator[str]:
+    yield from (f"{each.path}: {each.what}; reason: {each.reason}" for each in allowed[:_ALLOWED])
+    if len(allowed) > _ALLOWED:
+        yield f"{len(allowed) - _ALLOWED} more: see `inspect docs`"
+
+
 def _provenance(file: ApprovalFile) -> tuple[str, Provenance] | None:
     """Return name and content of a statement if it is provenance; its signature was not checked."""
     try:
@@ -181,11 +214,16 @@ def _probes(manifest: Manifest) -> str:
     """Return each probe once, with the steps that it is limited to."""
     probes: dict[str, list[str]] = {}
     for item in manifest.health:
-        words = f"{item.kind} {item.target or ' '.join(item.command)}"
+        words = in_words(item)
         # The same probe often guards several steps.
         probes.setdefault(words, []).append(item.when)
     shown = [f"{words} ({', '.join(when)})" if all(when) else words for words, when in probes.items()]
     return "; ".join(shown) or "none"
+
+
+def _cluster(needs: ClusterNeeds) -> str:
+    quorum = f", quorum {needs.quorum}" if needs.quorum else ""
+    return f"peers of {needs.peers}, {needs.check}{quorum}"
 
 
 def _deployment(step: Deployment) -> str:
@@ -205,16 +243,25 @@ def _files(bundle: Bundle) -> Report:
         rows += [
             ("link", "-", f"{link.path} -> {link.target}", link.install or "-") for link in manifest.links
         ]
-        return table(rows, right=(1,))
+        return fitted(rows, right=(1,))
 
     def document() -> Any:
         return {
-            "files": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.files],
+            "files": [_file_row(entry) for entry in manifest.files],
             "links": [asdict(link) for link in manifest.links],
             "directories": [asdict(entry) | {"mode": f"{entry.mode:04o}"} for entry in manifest.directories],
         }
 
     return Report(text, document)
+
+
+def _file_row(entry: FileEntry) -> dict[str, Any]:
+    row = asdict(entry) | {"mode": f"{entry.mode:04o}"}
+    # Of 250,000 files these are said of a few.
+    for key in ("validate", "on_change", "timeout", "capabilities"):
+        if not getattr(entry, key):
+            del row[key]
+    return row
 
 
 def _images(bundle: Bundle) -> Report:
@@ -231,7 +278,7 @@ def _images(bundle: Bundle) -> Report:
         rows.append(
             (image.reference, image.platform, layers, size(stored), size(unpacked), image.config[:19])
         )
-    text = table(rows, right=(2, 3, 4)) if len(rows) > 1 else "no images"
+    text = fitted(rows, right=(2, 3, 4)) if len(rows) > 1 else "no images"
     if shared:
         text += f"\nshared layers are stored once: {size(shared)} saved"
     images = bundle.manifest.images
@@ -258,11 +305,15 @@ def document_text(bundle: Bundle, entry: FileEntry) -> str | None:
 def _documents(bundle: Bundle, *kinds: Kind) -> Report:
     """Show whole documents, each checked against the list, up to `MAX_SHOWN` bytes together."""
     shown, document, left = [], [], MAX_SHOWN
+    layers: dict[str, list[str]] = {}
+    for row in bundle.manifest.values_layers:
+        layers.setdefault(row.path, []).append(f"{row.layer} {row.name}")
     for entry in bundle.manifest.of_kind(*kinds):
         fits = entry.size <= left
         left -= entry.size if fits else 0
         text = document_text(bundle, entry) if fits else None
         place = f" -> {entry.install}" if entry.install else ""
+        place += f" for {', '.join(layers[entry.path])}" if entry.path in layers else ""
         body = "(not text, or too large to show)" if text is None else text.rstrip()
         shown.append(f"=== {entry.path}{place} ({size(entry.size)})\n{body}")
         document.append({"path": entry.path, "install": entry.install, "size": entry.size, "text": text})

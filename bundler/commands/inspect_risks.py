@@ -10,12 +10,14 @@ from typing import Any
 from installer.core.errors import TamperedError
 from installer.core.format.archive import Bundle
 from installer.core.format.destinations import sensitive_destinations, sensitive_lines
+from installer.core.format.entries.config_file import command_text
+from installer.core.format.entries.health_check import in_words
 from installer.core.format.manifest import Deployment, FileEntry, HealthCheck, Manifest
 from installer.core.format.methods import SPECS, installed_by_method
 from installer.core.risk.risk import KINDS
 from installer.shared.humanize import size_text
 from installer.shared.review.review import Review, program_lines, review, risk_lines
-from installer.shared.terminal.text import table
+from installer.shared.terminal.narrow import fitted
 
 View = tuple[Callable[[], str], Callable[[], dict[str, Any]]]
 """Makes the text for people, and the document for `--json`."""
@@ -80,13 +82,31 @@ def deploy(bundle: Bundle) -> View:
     steps = [_step(number, step, entries) for number, step in enumerate(manifest.deploy, 1)]
 
     def text() -> str:
-        lines = [line for step in steps for line in _step_lines(step)] or ["no steps: files only"]
+        places = [_of_host(manifest.product, step) for step in manifest.deploy]
+        rows = zip(steps, places, strict=True)
+        lines = [line for step, notes in rows for line in _step_lines(step, notes)] or [
+            "no steps: files only"
+        ]
+        lines += (
+            ["configuration:", *_indented(reactions)] if (reactions := list(_reactions(manifest))) else []
+        )
         lines += ["health checks:", *_indented(map(_probe, manifest.health))] if manifest.health else []
         return "\n".join([*lines, *_indented_tables(manifest)])
 
     def document() -> dict[str, Any]:
         return {
             "deploy": steps,
+            "configuration": [
+                {
+                    "path": each.path,
+                    "install": each.install,
+                    "validate": list(each.validate) or None,
+                    "on_change": asdict(each.on_change) if each.on_change else None,
+                    "timeout": each.timeout or None,
+                }
+                for each in manifest.files
+                if each.validate or each.on_change
+            ],
             "health": [asdict(check) for check in manifest.health],
             "links": [asdict(link) for link in manifest.links],
             "directories": [asdict(each) | {"mode": f"{each.mode:04o}"} for each in manifest.directories],
@@ -113,33 +133,73 @@ def _step(number: int, step: Deployment, entries: Mapping[str, FileEntry]) -> di
     }
 
 
+def _reactions(manifest: Manifest) -> Iterator[str]:
+    """Yield who checks configuration files, and what their changes do."""
+    for each in manifest.files:
+        if each.validate:
+            yield (
+                f"{each.install} is checked before it changes; runs as root{_limit(each)}: "
+                f"{command_text(each.validate)}"
+            )
+        if each.on_change:
+            as_root = f"; as root{_limit(each)}" if each.on_change.command else ""
+            yield f"{each.install} has changed: {each.on_change.text()}{as_root}"
+
+
+def _limit(entry: FileEntry) -> str:
+    return f", for at most {entry.timeout} s" if entry.timeout else ""
+
+
 def _place(entry: FileEntry) -> str:
     return entry.install or installed_by_method(entry)
 
 
-def _step_lines(step: Mapping[str, Any]) -> Iterator[str]:
+def _of_host(product: str, step: Deployment) -> dict[str, str]:
+    """Return what hosts make of a template of a step, and where the site has its own file, by its name."""
+    spec = SPECS.get(step.method)
+    if spec is None:
+        return {}
+    made = {
+        path: f"hosts render it to {place} in the directory of the release"
+        for path, place in spec.rendered(step.options)
+    }
+    of_site = {
+        name: f"of the site, if it has one: /etc/waybill/{product}/{name}"
+        for name, _ in spec.of_site(step.options)
+    }
+    return made | of_site
+
+
+def _step_lines(step: Mapping[str, Any], notes: Mapping[str, str]) -> Iterator[str]:
     yield f"{step['number']}. {step['method']}{' (optional)' if step['optional'] else ''}"
     for each in step["files"]:
-        to = f" -> {each['install']}" if each["install"] else "  (stays in the directory of the release)"
+        note = notes.get(each["path"], "stays in the directory of the release")
+        to = f" -> {each['install']}" if each["install"] else f"  ({note})"
         yield f"     {each['option']}: {each['path']}{to}"
-    yield from (f"     {key}: {value}" for key, value in step["options"].items())
+    for key, value in step["options"].items():
+        note = f"  ({notes[value]})" if isinstance(value, str) and value in notes else ""
+        yield f"     {key}: {', '.join(value) if isinstance(value, list) else value}{note}"
 
 
 def _probe(check: HealthCheck) -> str:
     when = f" after {check.when}" if check.when else ""
     if check.command:
         return f"runs as root{when}: {' '.join(check.command)}"
-    return f"{check.kind}{when}: {check.target}"
+    return f"{check.kind}{when}: {in_words(check).removeprefix(check.kind).strip()}"
+
+
+def _bits(entry: FileEntry) -> str:
+    return f"{entry.mode:04o}{f' {entry.capabilities}' if entry.capabilities else ''}"
 
 
 def _indented_tables(manifest: Manifest) -> Iterator[str]:
     rows = [
-        (_place(each), f"{each.mode:04o}", each.owner or "root", size_text(each.size), each.path)
+        (_place(each), _bits(each), each.owner or "root", size_text(each.size), each.path)
         for each in manifest.files
         if _place(each)
     ]
     rows += [
-        (each.install, f"{each.mode:04o}", "root", "directory", each.path)
+        (each.install, f"{each.mode:04o}", each.owner or "root", "directory", each.path)
         for each in manifest.directories
         if each.install
     ]
@@ -150,7 +210,7 @@ def _indented_tables(manifest: Manifest) -> Iterator[str]:
     ]
     if rows:
         yield "on the host:"
-        shown = table([("PATH", "MODE", "OWNER", "SIZE", "FROM"), *sorted(rows)])
+        shown = fitted([("PATH", "MODE", "OWNER", "SIZE", "FROM"), *sorted(rows)], indent=2)
         yield from _indented(shown.splitlines())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from bundler.archive.reading import unverified_bundle
 from bundler.signing import Signer
 from bundler.signing.bundle import Signed, add_signatures, sign
-from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys
+from bundler.signing.detached import Prepared, match_signatures, prepare, read_public
 from installer.core.format.manifest import SUMS
 
 
@@ -68,7 +68,10 @@ def attach_signatures(path: Path, signatures: Sequence[Path], public: Path) -> S
         TamperedError: It is not a bundle.
     """
     # Read before the bundle is locked: a typing error should not keep others waiting.
-    keys = public_keys(public)
-    return add_signatures(
-        path, lambda sums: {each.name: each.data for each in match_signatures(signatures, keys, {SUMS: sums})}
-    )
+    keys = read_public(public).keys
+
+    def matched(sums: bytes) -> dict[str, bytes]:
+        found = match_signatures(signatures, keys, {SUMS: sums})
+        return {each.signature.name: each.signature.data for each in found}
+
+    return add_signatures(path, matched)

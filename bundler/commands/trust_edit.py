@@ -115,7 +115,8 @@ def _requires(given: Sequence[str]) -> dict[str, int]:
             raise UsageError(
                 f"{each!r:.40} is not ROLE or ROLE=N",
                 where="--require",
-                hint="use release, provenance, security or ops as ROLE",
+                hint="use release, provenance, security or ops as ROLE; for several roles, "
+                "give --require several times",
             )
         asked[role] = int(number or "1")
     return asked

@@ -11,6 +11,7 @@ from bundler.archive.new_file import write_new
 from bundler.archive.reading import read_limited
 from bundler.config.durations import parse_expiry
 from bundler.signing.gpg import export_public
+from bundler.signing.secret_source import refuse_private_key
 from bundler.trust.root_files import checked_bytes
 from installer.core.errors import TamperedError, UsageError
 from installer.core.limits import KIB
@@ -115,11 +116,8 @@ def key_from_file(path: Path) -> TrustedKey:
     """
     data = read_limited(path, _PUBLIC_BYTES)
     text = data.decode("ascii", "replace")
-    if "PRIVATE KEY" in text[:200]:
-        # A private key in a root would be published to every host.
-        raise UsageError(
-            "is a PRIVATE key", where=str(path), hint="use the public key, NAME.pub; keep this file secret"
-        )
+    # A private key in a root would be published to every host.
+    refuse_private_key(text, str(path))
     return _parse(text, path.name.removesuffix(".pub").removesuffix(".asc"), str(path))
 
 

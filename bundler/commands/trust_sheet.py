@@ -119,7 +119,7 @@ class Sheet:
         if len(lines) <= most:
             return lines
         left = len(lines) - most + 1
-        return [*lines[: most - 1], f"… {left} more lines: bundle trust show root.json"]
+        return [*lines[: most - 1], f"… {left} more lines: `bundle trust show root.json`"]
 
     def _groups(self) -> list[tuple[str, list[str]]]:
         groups = [("SHA-256 of root.json (its fingerprint)", _lines(self.view.fingerprint))]

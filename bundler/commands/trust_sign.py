@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from bundler.archive.new_file import write_new
 from bundler.signing import Signer
-from bundler.signing.detached import Prepared, match_signatures, prepare, public_keys
+from bundler.signing.detached import Prepared, match_signatures, prepare, read_public
 from bundler.trust.root_files import RootFile, load
 from installer.core.errors import UsageError
 
@@ -102,15 +103,14 @@ def attach_to_root(path: Path, signatures: Sequence[Path], public: Path | None, 
     """
     file = _load_checked(path, now)
     if public:
-        keys = public_keys(public)
+        keys = list(read_public(public).keys)
     else:
         keys = [key for root in (file.root, file.previous) if root for key in root.keys.values()]
     attached = match_signatures(signatures, keys, {path.name: file.data})
-    ids = {key.keyid8: key.keyid for key in keys}
     # All are checked before the first is written.
     for each in attached:
-        _require_role(file, ids[each.keyid8], each.keyid8)
-    added = _write_signatures(file, {each.name: each.data for each in attached})
+        _require_role(file, each.key.keyid, each.key.keyid8)
+    added = _write_signatures(file, {each.signature.name: each.signature.data for each in attached})
     return RootSigned(load(path), tuple(added))
 
 
@@ -129,7 +129,7 @@ def _require_role(file: RootFile, keyid: str, keyid8: str) -> None:
         raise UsageError(
             f"the key {keyid8} does not have the role root, in this version or the previous one",
             where=str(file.path),
-            hint=f"bundle trust add-key {file.path} KEY.pub --role root --owner NAME",
+            hint=f"run `bundle trust add-key {quote(str(file.path))} KEY.pub --role root --owner NAME`",
         )
 
 

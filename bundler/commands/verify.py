@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bundler.archive.reading import read_limited
+from bundler.signing.secret_source import refuse_private_key
 from installer.core.errors import UsageError
 from installer.core.format.bundle_source import open_source
+from installer.core.format.manifest import Manifest
 from installer.core.limits import MIB
 from installer.core.trust.approval_sidecar import find_sidecars
 from installer.core.trust.policy import Decision, HostFacts
@@ -67,6 +69,7 @@ def verify_bundle(
     progress: Progress,
     destination: HostFacts | None = None,
     approvals: Sequence[Path] = (),
+    check: Callable[[Manifest], None] = lambda _manifest: None,
 ) -> Verification:
     """Verify a bundle as a host would.
 
@@ -76,6 +79,7 @@ def verify_bundle(
         progress: Receives the bytes that were checked.
         destination: The environment and host to decide for; None: signatures and payload only.
         approvals: Directories with approvals, besides those in the bundle and in `BUNDLE.approvals`.
+        check: Called with the signed manifest before the payload is read; it raises what forbids to go on.
 
     Raises:
         WaybillError: Whatever a host would refuse it for.
@@ -86,6 +90,7 @@ def verify_bundle(
     with closing(open_source(source)) as medium:
         # From here on nothing of the bundle is read that a trusted signature does not cover.
         opened = open_trusted(medium, trust, lambda _manifest: host)
+        check(opened.bundle.manifest)
         decision = None
         # The approvals of a file are checked before its payload, so that a refusal comes at once.
         # A stream has them at its end.
@@ -116,8 +121,5 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
         )
     # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
     text = read_limited(key, MIB).decode("ascii", "replace")
-    if "PRIVATE KEY" in text[:200]:
-        raise UsageError(
-            "is a PRIVATE key", where=str(key), hint="use the public key, NAME.pub; keep this file secret"
-        )
+    refuse_private_key(text, str(key))
     return pinned_key_trust(text, str(key))

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from installer.cli.audit import audit, metrics, support
+from installer.cli.config import config_app
 from installer.cli.host import BY_HAND, licenses, recover, selftest, setup, trust_app
 from installer.cli.options import (
+    AllowQuorumLoss,
     BundleName,
     Choice,
     Keep,
@@ -28,13 +30,10 @@ from installer.cli.options import (
     Yes,
     console,
 )
+from installer.cli.secrets import secrets_app
 from installer.cli.words import COMMANDS
 from installer.shared.cli_options import with_option_groups
 from installer.shared.command_tree.help import WithDefault
-
-SCRIPTS = (
-    "Example: install apply lan-chat-1.4.0.tar --yes    (the same as install BUNDLE; the form for scripts)"
-)
 
 DIFFERS = 3
 """The exit code for "would change" and "drifted", where a script asks for it."""
@@ -56,6 +55,15 @@ app = typer.Typer(
 )
 
 
+def _version(value: bool) -> None:
+    if value:
+        from installer import __version__
+
+        console.result(f"install {__version__}", dict, asked_for=True)
+        # Eager, so that --version works without a command.
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     _log_format: Annotated[
@@ -65,11 +73,18 @@ def options(
     _quiet: Annotated[
         bool, typer.Option("--quiet", help="Print only warnings, errors and questions, and --json.")
     ] = False,
-    _show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    _all: Annotated[
+        bool, typer.Option("--all", help="Show all of a long list or error, not only how it begins.")
+    ] = False,
+    _show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Declare for `--help` the options that every command takes; they are read before Typer sees them."""
 
 
+app.add_typer(config_app, name="config")
+app.add_typer(secrets_app, name="secrets")
 app.add_typer(trust_app, name="trust")
 app.command(epilog="Example: install audit --since 7d")(audit)
 app.command(epilog="Example: install metrics")(metrics)
@@ -81,7 +96,7 @@ app.command(hidden=True)(selftest)
 
 
 @app.command(
-    "apply", epilog="Example: install apply lan-chat-1.4.0.tar --yes    (as install BUNDLE; for scripts)"
+    "apply", epilog="Example: install apply lan-chat-1.4.0.tar --yes    (as `install BUNDLE`; for scripts)"
 )
 @with_option_groups
 def apply_(
@@ -95,12 +110,13 @@ def apply_(
         bool, typer.Option("--dry-run", help="Stop after showing the plan; change nothing.")
     ] = False,
     verification: Verification,
-    values: Values = None,
+    values: Values,
     choice: Choice,
     work_dir: WorkDir = None,
     keep: Keep = None,
     yes: Yes = False,
     retry_failed: RetryFailed = False,
+    allow_quorum_loss: AllowQuorumLoss = False,
     wait: Wait = 0,
     timeout: Annotated[
         int,
@@ -122,12 +138,15 @@ def apply_(
         console.record.command = "plan"
         plan(
             bundle, verification=verification, values=values, choice=choice,
-            work_dir=work_dir, keep=keep, retry_failed=retry_failed, where=where,
+            work_dir=work_dir, keep=keep, retry_failed=retry_failed,
+            allow_quorum_loss=allow_quorum_loss, where=where,
         )  # fmt: skip
     else:
         from installer.commands.apply import apply
 
-        options = replace(choice.options(values, keep), retry_failed=retry_failed)
+        options = replace(
+            choice.options(values, keep), retry_failed=retry_failed, allow_quorum_loss=allow_quorum_loss
+        )
         done = apply(
             where.session(wait), verification.source(bundle), options,
             work_dir=work_dir, yes=yes, show_evidence=verify_, timeout=timeout,
@@ -152,13 +171,14 @@ def plan(
     bundle: BundleName,
     *,
     verification: Verification,
-    values: Values = None,
+    values: Values,
     choice: Choice,
     work_dir: WorkDir = None,
     keep: Keep = None,
     trust_root: TrustRoot = None,
     fingerprint: RootFingerprint = "",
     retry_failed: RetryFailed = False,
+    allow_quorum_loss: AllowQuorumLoss = False,
     exit_code: Annotated[
         bool,
         typer.Option("--exit-code", help="Exit with 3 if the plan would change something; 0 if nothing."),
@@ -170,10 +190,12 @@ def plan(
     from installer.planning.plan_text import plan_text
 
     session = where.session()
-    options = replace(choice.options(values, keep), retry_failed=retry_failed)
+    options = replace(
+        choice.options(values, keep), retry_failed=retry_failed, allow_quorum_loss=allow_quorum_loss
+    )
     source = verification.source(bundle, trust_root, fingerprint)
     planned = plan(session, source, options, work_dir=work_dir)
-    console.result(plan_text(planned, everything=where.all), planned.as_json)
+    console.result(plan_text(planned, everything=console.everything), planned.as_json)
     planned.require_ready()
     return DIFFERS if exit_code and not planned.nothing else 0
 
@@ -192,31 +214,48 @@ def status(
             "--check", help="Exit with 3 if a product has drifted, is INCOMPLETE or is interrupted half-way."
         ),
     ] = False,
+    verify_retained: Annotated[
+        bool,
+        typer.Option(
+            "--verify-retained",
+            help="Read every byte of retained releases: normally only sizes are compared.",
+        ),
+    ] = False,
+    health: Annotated[
+        bool,
+        typer.Option(
+            "--health",
+            help="Ask the health checks of the installed release once, and exit with 3 if one fails.",
+        ),
+    ] = False,
     where: WhereListed,
 ) -> int:
     """Show the installed release, who signed it, and any drift of the host."""
     from installer.commands.status import status
 
-    found = status(where.session(), product)
+    found = status(where.session(), product, verify_retained=verify_retained, health=health)
     if found.products or not found.failures:
-        console.result(found.text(everything=where.all), found.as_json)
+        console.result(found.text(everything=console.everything), found.as_json)
     for other in found.failures[1:]:
         console.alert(f"error: {other}")
     found.require_readable()
-    return DIFFERS if check and found.differs else 0
+    return DIFFERS if found.unhealthy or (check and found.differs) else 0
 
 
 @app.command(epilog="Example: install history")
 @with_option_groups
 def history(*, product: Product = None, where: Where) -> None:
-    """Show what was installed, rolled back, removed and refused on this host."""
+    """Show what was installed, rolled back and removed on this host, and which bundles were refused.
+
+    `install audit` has every other command that was refused, too.
+    """
     from installer.commands.history import history
 
     found = history(where.session(), product)
     console.result(found.text(), found.as_json)
 
 
-@app.command(epilog="Example: install rollback    (to the previous release), or: install rollback 1.4.0")
+@app.command(epilog="Example: install rollback 1.4.0    (`install rollback` goes to the previous release)")
 @with_option_groups
 def rollback(
     *,
@@ -249,6 +288,7 @@ def rollback(
             show_default=False,
         ),
     ] = None,
+    allow_quorum_loss: AllowQuorumLoss = False,
     yes: Yes = False,
     wait: Wait = 0,
     where: WhereListed,
@@ -256,7 +296,9 @@ def rollback(
     """Roll back to a retained release, after verifying it again."""
     from installer.commands.rollback import rollback
 
-    options = choice.options(data_restored=data_restored or data_fits)
+    options = replace(
+        choice.options(data_restored=data_restored or data_fits), allow_quorum_loss=allow_quorum_loss
+    )
     done = rollback(where.session(wait), product, version, options, approvals=tuple(approvals or ()), yes=yes)
     console.result(done.text(), done.as_json)
 
@@ -269,6 +311,7 @@ def remove(
     ],
     *,
     on_drift: OnDrift = None,
+    allow_quorum_loss: AllowQuorumLoss = False,
     yes: Yes = False,
     wait: Wait = 0,
     where: WhereListed,
@@ -280,8 +323,9 @@ def remove(
     from installer.commands.remove import remove
 
     session = where.session(wait)
-    done = remove(session, product, Choice(on_drift=on_drift).options().drift, yes=yes)
-    console.result(done.text(everything=where.all), done.as_json)
+    drift = Choice(on_drift=on_drift).options().drift
+    done = remove(session, product, drift, yes=yes, allow_quorum_loss=allow_quorum_loss)
+    console.result(done.text(everything=console.everything), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()
 

@@ -76,11 +76,20 @@ def audit(
 
 
 @with_option_groups
-def metrics(where: Where) -> None:
+def metrics(
+    *,
+    health: Annotated[
+        bool,
+        typer.Option(
+            "--health", help="Also ask the health checks of the installed releases once: waybill_health."
+        ),
+    ] = False,
+    where: Where,
+) -> None:
     """Write Prometheus metrics to the directory given in /etc/waybill/metrics-directory."""
     from installer.commands.metrics import write
 
-    files = write(where.session().system)
+    files = write(where.session().system, health=health)
     console.result(
         "\n".join(f"wrote {path}" for path in files), lambda: {"changed": bool(files), "files": files}
     )

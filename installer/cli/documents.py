@@ -8,6 +8,7 @@ from __future__ import annotations
 
 _CHANGE = ("plan", "health", "pending", "removal")
 _TRUST = ("trust",)
+_VALUES = ("release", "installed", "layers")
 
 SHAPES: dict[str, tuple[str, ...]] = {
     "": (),
@@ -21,9 +22,13 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "plan": (
         "verb", "source", "builder", "nothing_to_do", "sensitive", "files", "edited", "config",
-        "values", "point_of_no_return", "irreversible", "pruned", "methods", "skipped", "space", "notes",
-        "risks", "programs",
+        "values", "layers", "cluster", "point_of_no_return", "irreversible", "pruned", "checks", "on_change",
+        "spared", "methods", "skipped", "space", "notes", "risks", "programs",
     ),
+    "config": (),
+    "config show": (*_VALUES, "values"),
+    "config validate": (*_VALUES, "count"),
+    "config diff": ("rollback", "changes"),
     "status": ("products",),
     "history": ("events", "refusals", "hidden"),
     "audit": ("intact", "count", "head", "partial_bytes", "anchors", "records", "sealed", "exported"),
@@ -34,6 +39,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "completion": ("text",),
     "man": ("text",),
     "licenses": ("sbom",),
+    "secrets": (),
+    "secrets check": ("secrets",),
     "trust": (),
     "trust init": _TRUST,
     "trust ensure": (*_TRUST, "not_admitted"),

@@ -154,14 +154,14 @@ If it exits with code 21 and you cannot restore the journal, repair by hand:
   1. Move TXN.log and TXN.backup out of /var/lib/waybill/PRODUCT/txn. TXN.backup
      contains the replaced files as they were before.
   2. cd /var/lib/waybill/PRODUCT; `current` in state.json names the release that
-     ran. Point the link to the same release: ln -sfn releases/CURRENT current
-  3. Run: install rollback VERSION --on-drift replace, with the version of this
-     release. It writes all files of the release again and keeps copies of the
-     files that it replaces in kept/. Exception: if the new release has a step
-     that cannot be undone, and this step may have run, do not roll back. Run:
-     install BUNDLE --on-drift replace, with the bundle of the new release. The
-     old release cannot use the new data.
-  4. Run: install status. It must report no drift.
+     ran. Point the link to the same release: `ln -sfn releases/CURRENT current`
+  3. Run `install rollback VERSION --on-drift replace`, with the version of
+     this release. It writes all files of the release again and keeps copies of
+     the files that it replaces in kept/. Exception: if the new release has a
+     step that cannot be undone, and this step may have run, do not roll back.
+     Run `install apply BUNDLE --on-drift replace`, with the bundle of the new
+     release. The old release cannot use the new data.
+  4. Run `install status`. It must report no drift.
 """
 
 

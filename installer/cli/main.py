@@ -10,6 +10,7 @@ import sys
 from installer import __version__
 from installer.shared.child_env import forget_loaders
 from installer.shared.terminal import interrupts, streams
+from installer.shared.terminal.version import version_asked_for
 
 
 def main() -> None:
@@ -20,11 +21,11 @@ def main() -> None:
     streams.protect()
     interrupts.install()
     words = sys.argv[1:]
-    # Before any other import: monitoring asks for the version often.
-    if words == ["--version"]:
+    asked = version_asked_for(words)
+    if asked == "text":
         print(f"install {__version__}")
         return
-    if sorted(words) == ["--json", "--version"]:
+    if asked:
         from installer.shared.self_report import version_document
 
         print(version_document("install", __version__))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from installer.cli.documents import SHAPES
-from installer.core.errors import UsageError, os_errors_as
+from installer.core.errors import Problem, UsageError, os_errors_as
 from installer.shared.console import Console
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ RetryFailed = Annotated[
     bool,
     typer.Option(
         "--retry-failed", help="Apply the release even if it failed and was rolled back on this host before."
+    ),
+]
+AllowQuorumLoss = Annotated[
+    bool,
+    typer.Option(
+        "--allow-quorum-loss",
+        help="Go on even if too few peers of the cluster are left while the services of this host restart. "
+        "The audit log records it.",
     ),
 ]
 BundleName = Annotated[
@@ -60,15 +68,6 @@ WorkDir = Annotated[
         "--work-dir",
         metavar="DIR",
         help="Directory for container images until the engine has loaded them, if the main disk is small.",
-        show_default=False,
-    ),
-]
-Values = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--values",
-        metavar="FILE",
-        help="Values that override those of the site. May be repeated.",
         show_default=False,
     ),
 ]
@@ -134,7 +133,7 @@ class Where:
         from installer.state.host_identity import host_name
 
         # Known only now, after Typer has parsed the words.
-        console.json_output, console.everything = self.json, False
+        console.json_output = self.json
         console.tell(root=str(self.root))
         opened = session.Session.open(self.root, console, session.utc_now)
         # As it was typed: a hint is to be typed on the same terminal.
@@ -147,16 +146,11 @@ class Where:
 class WhereListed(Where):
     """Options of every command that may list thousands of files."""
 
+    # Declared for the help: every command takes it, and it is read before Typer sees it.
     all: Annotated[
         bool,
         typer.Option("--all", help="Show every file and every difference, however many there are."),
     ] = False
-
-    def session(self, wait: float = 0.0) -> Session:
-        """Return the session of this run, and have the console print as asked."""
-        opened = super().session(wait)
-        console.everything = self.all
-        return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +196,39 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Values:
+    """Options of every command that merges the values of a release."""
+
+    values: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--values",
+            metavar="FILE",
+            help="Values that override those of the host. May be repeated; the last one wins.",
+            show_default=False,
+        ),
+    ] = None
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One value that overrides all files, such as ports.client=14222; VALUE is YAML. No secrets: "
+            "every user can read a command line. May be repeated.",
+            show_default=False,
+        ),
+    ] = None
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the layers, from the weakest.
+
+        Raises:
+            UsageError: A file cannot be read, or a setting is not valid.
+        """
+        return (*_files(self.values or ()), *_settings(self.set_ or ()))
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Options of every command that plans how a release becomes the running one."""
 
@@ -226,7 +253,7 @@ class Choice:
     on_drift: OnDrift = None
 
     def options(
-        self, values: Sequence[Path] | None = None, keep: int | None = None, data_restored: bool = False
+        self, values: Values | None = None, keep: int | None = None, data_restored: bool = False
     ) -> Options:
         """Return what the operator chose, as a plan takes it.
 
@@ -240,7 +267,7 @@ class Choice:
             only=_names(self.only),
             skip=_names(self.skip),
             drift=Policy.parse(self.on_drift or ()),
-            values=_layers(values or ()),
+            values=values.layers() if values else (),
             keep=keep or 0,
             data_restored=data_restored,
         )
@@ -254,7 +281,7 @@ def _names(words: list[str] | None) -> frozenset[str]:
 _VALUES_HINT = "give the path of a YAML file; site values belong in /etc/waybill/<product>/values.yaml"
 
 
-def _layers(values: Sequence[Path]) -> tuple[Layer, ...]:
+def _files(values: Sequence[Path]) -> list[Layer]:
     from installer.shared.strict_yaml import MAX_BYTES
     from installer.shared.values import Layer
 
@@ -266,5 +293,24 @@ def _layers(values: Sequence[Path]) -> tuple[Layer, ...]:
         ):
             # One byte more than allowed, so that it is refused.
             data, mode = file.read(MAX_BYTES + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            layers.append(Layer(str(path), data, mode))
-    return tuple(layers)
+            layers.append(Layer(str(path), data, mode, "values"))
+    return layers
+
+
+def _settings(words: Sequence[str]) -> list[Layer]:
+    from installer.shared.configuration.set_option import FORM
+    from installer.shared.values import Layer
+
+    layers: list[Layer] = []
+    problems: list[Problem] = []
+    for number, word in enumerate(words, 1):
+        key, sign, text = word.partition("=")
+        if not sign:
+            # Not repeated: it may be a secret without its key.
+            raise UsageError(f"the --set at place {number} has no =", hint=FORM)
+        layers.append(Layer.setting(key, text))
+        problems += layers[-1].parse().problems
+    if problems:
+        first, *rest = problems
+        raise UsageError(first.what, where=first.where, hint=first.hint, problems=rest)
+    return layers

@@ -13,16 +13,16 @@ from installer.core.errors import UsageError
 from installer.core.schema_errors import did_you_mean
 
 COMMANDS = (
-    "apply", "verify", "plan", "status", "history", "rollback", "recover", "remove", "trust", "audit",
-    "metrics", "support", "setup", "completion", "man", "licenses", "selftest",
+    "apply", "verify", "plan", "config", "secrets", "status", "history", "rollback", "recover", "remove",
+    "trust", "audit", "metrics", "support", "setup", "completion", "man", "licenses", "selftest",
 )  # fmt: skip
 """In the order of the help."""
-GROUPS = ("trust",)
+GROUPS = ("config", "secrets", "trust")
 """Commands with commands of their own."""
 TAKE_VALUE = frozenset({
-    "--anchor", "--approvals", "--env", "--export", "--fingerprint", "--keep", "--on-drift", "--only",
-    "--product", "--root", "--seal", "--since", "--skip", "--timeout", "--trust-root", "--update", "--values",
-    "--wait", "--work-dir",
+    "--anchor", "--approvals", "--bundle", "--env", "--export", "--fingerprint", "--keep", "--on-drift",
+    "--only", "--product", "--release", "--root", "--seal", "--set", "--since", "--skip", "--timeout",
+    "--trust-root", "--update", "--values", "--wait", "--work-dir",
 })  # fmt: skip
 """Options whose value is the next word. A test compares them with the commands."""
 _PROGRAM = ("-h", "--help", "--version")

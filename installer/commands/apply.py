@@ -21,7 +21,7 @@ from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.commands.plan import blob_directory, failed_release
 from installer.core.errors import FailedBeforeError, HostNotReadyError, RolledBackError
-from installer.core.verify import OpenedBundle, report
+from installer.core.verify import OpenedBundle, report, summary
 from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan, PlanNotReadyError
@@ -148,10 +148,12 @@ def _staged_plan(
     try:
         # Of a stream the approvals come after the payload, so this can still refuse what is staged.
         decision = verifier.decide(opened)
-        if chosen.show_evidence:
-            session.ui.note(report(verified, decision))
+        # Who agrees to the plan has to know whose release it is.
+        session.ui.note((report if chosen.show_evidence else summary)(verified, decision))
         evidence, notes = Evidence.of(verified, decision), tuple(verifier.trace.notes)
-        plan = plan_apply(context, state, staged, chosen.options, evidence=evidence, notes=notes)
+        plan = plan_apply(
+            context, state, staged, chosen.options, evidence=evidence, notes=notes, keeps_key=True
+        )
         show_and_ask(session, plan, yes=chosen.yes)
         # The last moment before BEGIN: staging and an open prompt may have taken hours.
         if not plan.nothing:

@@ -15,6 +15,7 @@ from installer.core.timestamps import format_seconds
 from installer.host.context import Context
 from installer.state.evidence import Evidence
 from installer.state.public import AS_ROOT
+from installer.state.releases.passed_checks import PassedChecks
 from installer.state.state import host_readable
 from installer.transaction import finalize
 
@@ -40,6 +41,8 @@ class Event:
         environment: For which environment the bundle was verified; empty where that is not known.
         signers: Whose signatures passed the verification.
         approvals: Whose approvals passed it, with their roles.
+        health: The health checks that passed before it was committed; None where that is not known, or
+            nothing was committed.
     """
 
     transaction: str
@@ -57,6 +60,7 @@ class Event:
     environment: str = ""
     signers: tuple[str, ...] = ()
     approvals: tuple[str, ...] = ()
+    health: PassedChecks | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object, as documents have it."""
@@ -76,16 +80,19 @@ class Event:
             "environment": self.environment or None,
             "signed_by": list(self.signers),
             "approved_by": list(self.approvals),
+            "health": self.health.as_json() if self.health else None,
         }
 
     def text(self) -> str:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        why = f": {self.why}" if self.why else ""
+        # What an ordinary user is told in place of the reason is none.
+        why = f" (reason: {AS_ROOT})" if self.why == AS_ROOT else f": {self.why}" if self.why else ""
         if self.signers:
             approved = f"; approved by {', '.join(self.approvals)}" if self.approvals else ""
             where = f" for {self.environment}" if self.environment else ""
             why += f"\n    verified{where}: signed by {', '.join(self.signers)}{approved}"
+        why += f"\n    {self.health.text()}" if self.health else ""
         why += f"\n    BREAK-GLASS used instead of: {'; '.join(self.broken)}" if self.broken else ""
         named = f"{self.product} {self.version}".strip()
         gone = " (removed since: the newest are kept)" if self.pruned else ""
@@ -190,7 +197,7 @@ def _hidden(session: Session, product: str) -> str:
     return ""
 
 
-_DERIVED = ("evidence", "pruned", "product", "environment", "signers", "approvals", "broken")
+_DERIVED = ("evidence", "pruned", "product", "environment", "signers", "approvals", "broken", "health")
 """Fields of an event that are not in a row of the history as they are."""
 
 
@@ -214,6 +221,7 @@ def events(context: Context) -> list[Event]:
             environment=evidence.environment,
             signers=evidence.signers,
             approvals=tuple(f"{row['owner']} ({row['role']})" for row in evidence.approved_by),
+            health=PassedChecks.read(row.get("health")),
         )
         for row, evidence in rows
     ]

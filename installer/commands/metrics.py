@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from installer.audit import log as audit_log
 from installer.audit.attempts import Attempts, Counted, count_all, count_new, note
+from installer.commands.common.health_report import ask_health
 from installer.commands.common.session import Session
 from installer.commands.status import Status, product_status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError, os_errors_as
@@ -92,12 +93,13 @@ def directory(system: System) -> str:
 
 
 @os_errors_as(HostNotReadyError, "cannot write the metrics", default=SETTING)
-def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
+def write(system: System, wanted: Iterable[str] | None = None, *, health: bool = False) -> list[str]:
     """Write the metrics of this host and of some products.
 
     Args:
         system: The host.
         wanted: Which products; None for all that this host knows.
+        health: Whether the health checks of the installed releases are asked, each once.
 
     Returns:
         The files, as host paths.
@@ -117,7 +119,10 @@ def write(system: System, wanted: Iterable[str] | None = None) -> list[str]:
     # Files of products that do not exist any more stay: Prometheus shows them as stale.
     known = session.products()
     names = known if wanted is None else [name for name in wanted if name in known]
-    found = {f"{into}/{PREFIX}-{name}.prom": text(of_product(session.context(name))) for name in names}
+    found = {
+        f"{into}/{PREFIX}-{name}.prom": text(of_product(session.context(name), health=health))
+        for name in names
+    }
     with host_readable():
         counted = count_all(system) if wanted is None else count_new(system)
     found[f"{into}/{PREFIX}.prom"] = text(of_host(system, counted=counted))
@@ -145,8 +150,13 @@ def _metric(name: str, text: str, value: Value | None, **labels: str) -> Metric:
     return Metric(name, text, [(labels, value)] if value is not None else [])
 
 
-def of_product(context: Context) -> list[Metric]:
-    """Return what is true of one product on this host now."""
+def of_product(context: Context, *, health: bool = False) -> list[Metric]:
+    """Return what is true of one product on this host now.
+
+    Args:
+        context: The product.
+        health: Whether its health checks are asked: they may take seconds, and run programs.
+    """
     product = context.layout.product
     name, what = (
         "state_readable",
@@ -156,7 +166,22 @@ def of_product(context: Context) -> list[Metric]:
         found = product_status(context)
     except WaybillError:
         return [_metric(name, what, 0, product=product)]
-    return [_metric(name, what, 1, product=product), *_running(found), *_kept(context, found)]
+    return [_metric(name, what, 1, product=product), *_running(found), *_kept(context, found)] + (
+        [_health(context, found)] if health else []
+    )
+
+
+def _health(context: Context, found: Status) -> Metric:
+    metric = Metric("health", "Whether a health check of the installed release passes now (1) or not (0).")
+    with suppress(WaybillError):
+        report = ask_health(context, found.current, is_changing=found.is_changing)
+        # Two checks of one name, such as those of two methods: the worse one counts, once.
+        worst: dict[str, bool] = {}
+        for each in report.checks if report else ():
+            worst[each.name] = worst.get(each.name, True) and each.healthy
+        for name, healthy in worst.items():
+            metric.add(int(healthy), product=found.product, probe=name)
+    return metric
 
 
 def _running(found: Status) -> Iterable[Metric]:
@@ -197,6 +222,11 @@ def _kept(context: Context, found: Status) -> Iterable[Metric]:
     rows = [
         ("release_expiry_timestamp_seconds", "When the bundle of the installed release expires.", expires),
         ("retained_releases", "Releases retained here, including the installed one.", len(found.kept)),
+        (
+            "damaged_releases",
+            "Retained releases with missing or changed files: no rollback to them.",
+            len(found.damaged),
+        ),
         ("retained_bytes", "Bytes of the releases retained on this host.", total),
         ("state_free_bytes", "Free bytes on the file system where the releases are stored.", free),
     ]

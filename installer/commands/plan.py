@@ -11,7 +11,7 @@ from installer.commands.common.bundle_verifier import BundleInput, missing_envir
 from installer.commands.common.session import Session
 from installer.commands.common.unfinished import find_unfinished
 from installer.core.errors import HostNotReadyError, NotUndoneError
-from installer.core.verify import OpenedBundle
+from installer.core.verify import OpenedBundle, summary
 from installer.host.context import Context
 from installer.planning.method_selection import blobs_apart
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
@@ -25,6 +25,8 @@ from installer.state.evidence import Evidence
 from installer.state.release import Installed
 from installer.state.state import State, host_readable
 from installer.transaction.failed_release import FailedRelease, failed_before
+
+NO_SPACE = "the plan needs disk space for the documents of the bundle: choose a directory with --work-dir DIR"
 
 
 def plan(
@@ -65,9 +67,18 @@ def plan(
         work, apart = blob_directory(context, opened, state, options, work_dir)
         also = edited_members(context.system, opened.bundle.manifest, _installed(context, state))
         with previewed(
-            opened, context.system, context.layout, context.progress, work=work, apart=apart, also=also
+            opened,
+            context.system,
+            context.layout,
+            context.progress,
+            work=work,
+            apart=apart,
+            also=also,
+            hint=NO_SPACE,
         ) as (verified, staged):
-            evidence = Evidence.of(verified, verifier.decide(opened))
+            decision = verifier.decide(opened)
+            session.ui.note(summary(verified, decision))
+            evidence = Evidence.of(verified, decision)
             made = plan_apply(
                 context, state, staged, options, evidence=evidence, notes=tuple(verifier.trace.notes)
             )

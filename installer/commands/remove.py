@@ -19,7 +19,12 @@ from installer.shared.ui import Ui
 
 
 def remove(
-    session: Session, product: str, on_drift: Policy = NOTHING_SAID, *, yes: bool = False
+    session: Session,
+    product: str,
+    on_drift: Policy = NOTHING_SAID,
+    *,
+    yes: bool = False,
+    allow_quorum_loss: bool = False,
 ) -> TransactionResult:
     """Remove a product. The result says what is left of it; where it is removed already, it is checked again.
 
@@ -28,6 +33,7 @@ def remove(
         product: The product.
         on_drift: What becomes of files that were edited on this host.
         yes: Whether nobody is asked.
+        allow_quorum_loss: Whether the cluster of the host may lose its quorum.
 
     Raises:
         WaybillError: It is refused, or failed.
@@ -46,7 +52,7 @@ def remove(
         checked = check_removed(context, session.wait, session.ui)
         if checked is not None:
             return checked
-        options = Options(drift=on_drift)
+        options = Options(drift=on_drift, allow_quorum_loss=allow_quorum_loss)
         return ask_and_execute(session, context, lambda state: plan_remove(context, state, options), yes=yes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,15 @@ from installer.core.trust.approval_sidecar import ApprovalSources, read_sidecar
 from installer.core.trust.policy import Decision, HostFacts
 from installer.core.trust.verifier import Trust
 from installer.host.context import Context
+from installer.planning.cluster.members import recorded_bytes
 from installer.planning.desired_state import Desired
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import Planner
 from installer.shared.redaction import LIMIT
 from installer.state.host_identity import host_name, recorded_environment
-from installer.state.recorded_values import changes, digests_bytes, read_recorded
+from installer.state.recorded_values import changes, digests_bytes, read_recorded, read_secrets
 from installer.state.release import open_release
+from installer.state.releases.damage import find_damage
 from installer.state.retained import DAMAGED, verify_retained
 from installer.state.state import Entry, State, next_transaction
 from installer.state.trust_store import ROOT_FILE, trusted_bytes
@@ -192,15 +194,17 @@ def plan_rollback(
         if each.origin and each.policy != "beside"
     ]
     wanted = Desired(items, health=release.health)
-    source = f"{context.layout.record(entry.record)}/"
+    source, places = f"{context.layout.record(entry.record)}/", dict[str, str]()
     for index, item in enumerate(wanted.items):
         # Configuration comes back as it was rendered then: the values of the site may have changed since.
         if item.source.startswith(source):
             data = context.system.read(item.source, LIMIT * 16)
             wanted.rendered[item.path] = data
             to = f"{context.layout.record(number)}/{len(wanted.rendered)}"
+            places[item.source.removeprefix(source)] = str(len(wanted.rendered))
             wanted.items[index] = replace(item, source=to)
-    _compare_values(context, state, entry, wanted)
+    _compare_values(context, state, entry, wanted, places)
+    wanted.members = recorded_bytes(context.system, context.layout, entry.record)
     # A later rollback must check the keys as of the first verification, not of this one.
     evidence = entry.evidence.with_time(entry.verified)
     notes = []
@@ -210,13 +214,26 @@ def plan_rollback(
     return Planner(context, state, options, number, notes=notes).plan("rollback", fresh, release, wanted, [])
 
 
-def _compare_values(context: Context, state: State, entry: Entry, wanted: Desired) -> None:
-    """Note which values of the site the rollback changes, and keep the record of those that come back."""
+def _compare_values(
+    context: Context, state: State, entry: Entry, wanted: Desired, places: Mapping[str, str]
+) -> None:
+    """Note which values of the site the rollback changes, and keep the record of those that come back.
+
+    Args:
+        context: The product.
+        state: Its state.
+        entry: The release that comes back.
+        wanted: What it wants.
+        places: The names of its rendered files in the new record, by those in its own.
+    """
     system, layout = context.system, context.layout
     then = read_recorded(system, layout, entry.record)
     now = read_recorded(system, layout, state.current.record) if state.current else {}
     if then is not None:
-        wanted.values = digests_bytes(then)
+        secrets = read_secrets(system, layout, entry.record)
+        # Each file may have another number now.
+        spans = {places.get(place, place): spans for place, spans in secrets.spans.items()}
+        wanted.values = digests_bytes(then, replace(secrets, spans=spans))
     if now is not None and then is not None:
         wanted.value_changes = changes(now, then)
     # Without a template there are no values, and nothing to be told.
@@ -224,7 +241,9 @@ def _compare_values(context: Context, state: State, entry: Entry, wanted: Desire
 
 
 def _find(context: Context, state: State, version: str | None) -> Entry:
-    retained = "retained releases: " + (", ".join(entry.version for entry in state.retained) or "none")
+    # A rollback does not return to the installed one.
+    others = [entry.version for entry in state.retained if entry != state.current]
+    retained = f"retained releases: {', '.join(others) or 'none besides the installed one'}"
     product = context.layout.product
     if version is None:
         if state.previous is None:
@@ -232,8 +251,9 @@ def _find(context: Context, state: State, version: str | None) -> Entry:
         # A second rollback would bring back the very release that the first one left.
         if state.current is not None and state.previous.sequence > state.current.sequence:
             what = f"the release that ran before, {state.previous.version}, is newer than the installed one"
-            hint = f"run: install rollback VERSION; {retained}"
+            hint = f"run `install rollback VERSION`; {retained}"
             raise UsageError(f"{product} {state.current.version}: {what}", hint=hint)
+        _require_undamaged(context, state, state.previous)
         return state.previous
     entry = state.find(version)
     if entry is None:
@@ -242,3 +262,30 @@ def _find(context: Context, state: State, version: str | None) -> Entry:
             hint=f"{retained}; for any other version, install its bundle",
         )
     return entry
+
+
+def _require_undamaged(context: Context, state: State, entry: Entry) -> None:
+    """Refuse the previous release if its files are seen to be damaged, and name the releases that are not.
+
+    Another release is not chosen in its place: how far back a host goes is for a person to say.
+
+    Raises:
+        TamperedError: It is damaged.
+    """
+    system, layout = context.system, context.layout
+    damage = find_damage(system, layout, entry)
+    if damage is None:
+        return
+    others = [
+        each.version
+        for each in state.retained
+        if each not in (state.current, entry) and find_damage(system, layout, each) is None
+    ]
+    hint = DAMAGED
+    if others:
+        hint = f"run `install rollback {others[0]}`; undamaged retained releases: {', '.join(others)}"
+    raise TamperedError(
+        f"the previous release, {layout.product} {entry.version}, is damaged ({damage.what})",
+        where=layout.release(entry.name),
+        hint=hint,
+    )

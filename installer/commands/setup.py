@@ -23,6 +23,7 @@ from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
 from installer.shared.frozen import executable, is_same_program
+from installer.shared.secrecy.known import Secrets
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 
 PLACE = "/opt/waybill/bin/install"
@@ -102,7 +103,7 @@ def setup(system: System, env: str = "", *, recover_at_boot: bool = False) -> Se
     """
     own = executable()
     if not own or not own.is_file():
-        raise UsageError("setup needs the standalone executable", hint="run ./install setup from the media")
+        raise UsageError("setup needs the standalone executable", hint="run `./install setup` from the media")
     to_write = _is_new_environment(system, env)
     for path in (PLACE, NAME):
         make_directory(system, path.rsplit("/", 1)[0])
@@ -154,9 +155,10 @@ def _checked(system: System, copy: Path, own: Path) -> str:
     # Where this program was unpacked, whatever else of the environment a child does not get.
     cache = {"WAYBILL_CACHE": str(Path(sys.prefix).parent)}
     ended = system.run([str(copy), "--version"], timeout=_START, env=cache)
+    # Neither it nor systemctl is given a secret.
     if not ended.ok or ended.stdout.decode("utf-8", "replace").split() != ["install", __version__]:
         raise HostNotReadyError(
-            f"the copy does not start: {ended.reason()}",
+            f"the copy does not start: {ended.reason(Secrets())}",
             where=PLACE,
             hint="check that the file system is not mounted noexec",
         )
@@ -181,7 +183,7 @@ def _write_unit(system: System) -> str:
     if system.live and system.is_dir("/run/systemd/system"):
         ended = system.run(["systemctl", "daemon-reload"], timeout=_RELOAD)
         if not ended.ok:
-            raise HostNotReadyError(f"systemd refuses the unit: {ended.reason()}", where=path)
+            raise HostNotReadyError(f"systemd refuses the unit: {ended.reason(Secrets())}", where=path)
     return path
 
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from installer.commands.common.health_report import HealthReport, ask_health
+from installer.commands.common.host_look import HostLook, look
 from installer.commands.common.session import Session
 from installer.commands.common.unfinished import Found, find_unfinished
-from installer.core.errors import NotUndoneError, Problem, WaybillError
+from installer.core.errors import Problem, WaybillError
 from installer.core.format.manifest import Source
 from installer.host.context import Context
-from installer.host.host import A_KIND
-from installer.planning.drift import Drifted, drift
-from installer.planning.method_selection import Selection, method_steps
-from installer.planning.views.content_diff import diff_lines, drift_diffs
+from installer.planning.drift import Drifted
+from installer.planning.views.content_diff import diff_lines
 from installer.planning.views.drift_lines import drifted_rows, problem_rows
-from installer.planning.views.visible_release import HIDDEN, visible_drift, visible_release
+from installer.secrets.rotation import RotationCheck
 from installer.shared.redaction import Diff
 from installer.shared.run_record import problem_row
 from installer.shared.terminal.listing import listed
 from installer.state.documents import release_document
 from installer.state.host_identity import recorded_environment
 from installer.state.public import AS_ROOT
-from installer.state.release import Release
+from installer.state.recorded_values import read_secrets
+from installer.state.releases.damage import Damage
 from installer.state.standing import Fallen, fallen
 from installer.state.state import Entry, State, host_readable
 from installer.state.trust_store import load_trust, trusted_bytes
-from installer.transaction import leftovers
 from installer.transaction.activity import Activity
 from installer.transaction.failed_release import FailedRelease, last_failed
 
@@ -52,7 +52,11 @@ class Status:
         activity: The command that is at work on it; None where none is seen.
         differences: How edited files differ from the installed release.
         hidden: What this user may not see, in words; empty for nothing.
-        failed: The release whose installation was the last thing that was done here, and failed.
+        failed: The newest release whose installation failed; until it, or a newer one, is installed.
+        secrets_changed: Values that refer to a secret which has changed since; this is drift, too.
+        notes: What to warn of.
+        damaged: Retained releases that cannot be rolled back to: stored files are missing or were changed.
+        health: What the health checks say now; None where they were not to be asked.
     """
 
     product: str
@@ -70,6 +74,10 @@ class Status:
     differences: tuple[Diff, ...] = ()
     hidden: str = ""
     failed: FailedRelease | None = None
+    secrets_changed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    damaged: tuple[Damage, ...] = ()
+    health: HealthReport | None = None
 
     @property
     def is_changing(self) -> bool:
@@ -96,11 +104,14 @@ class Status:
             "hidden": self.hidden or None,
             "differences": [asdict(each) for each in self.differences],
             "leftover": [problem_row(problem) for problem in self.leftover],
+            "damaged": [each.as_json() for each in self.damaged],
             "not_admitted": [asdict(each) for each in self.fallen],
             "distrust": self.distrust or None,
             "source": dict(self.source) or None,
             "break_glass": list(self.broken),
             "failed": self.failed.as_json() if self.failed else None,
+            "secrets_changed": list(self.secrets_changed),
+            "health": self.health.as_json() if self.health else None,
         }
 
     @property
@@ -125,13 +136,16 @@ class Status:
             lines += [f"  built by   {builder}"] if builder else []
             lines += [f"  BREAK-GLASS used instead of {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
-        others = [entry for entry in self.kept if self.current is None or entry.name != self.current.name]
+        unfit = {self.current.name if self.current else "", *(each.entry.name for each in self.damaged)}
+        others = [entry for entry in self.kept if entry.name not in unfit]
         if others:
-            lines.append(f"  retained   {', '.join(map(self._kept, others))} (install rollback VERSION)")
+            lines.append(f"  retained   {', '.join(map(self._kept, others))} (`install rollback VERSION`)")
+        lines += [f"  DAMAGED    {each.text()}" for each in self.damaged]
         lines += [f"  NOT ADMITTED {each.version} {each.why}" for each in self.fallen]
         lines += [f"  NO TRUST   {self.distrust}"] if self.distrust else []
         if self.current and self.current.incomplete:
-            lines.append(f"  INCOMPLETE {self.current.incomplete}")
+            why = self.current.incomplete
+            lines.append(f"  INCOMPLETE {f'(reason: {why})' if why == AS_ROOT else why}")
             lines.append("             install the same bundle again, or a newer one")
         if self.failed:
             lines.append(f"  FAILED     {self.failed.version} on {self.failed.date()}: {self.failed.why}")
@@ -143,6 +157,7 @@ class Status:
         if self.unfinished:
             lines.append(f"  UNFINISHED {self.unfinished}")
         lines += self._drift(everything)
+        lines += self.health.lines() if self.health else []
         lines += [f"  not shown  {self.hidden}: {AS_ROOT}"] if self.hidden else []
         for problem in self.leftover:
             lines += [f"  NOT CLEARED {problem.where}: {problem.what}", f"    hint: {problem.hint}"]
@@ -199,6 +214,11 @@ class StatusResult:
         """Whether a product differs from its installed release; see `Status.differs`."""
         return any(each.differs for each in self.products)
 
+    @property
+    def unhealthy(self) -> bool:
+        """Whether a health check failed, or could not be asked, of those that were to be asked."""
+        return any(each.health is not None and not each.health.is_healthy for each in self.products)
+
     def require_readable(self) -> None:
         """Raise the first failure, with all that could be read.
 
@@ -209,52 +229,75 @@ class StatusResult:
             raise error
 
 
-def status(session: Session, product: str | None = None) -> StatusResult:
+def status(
+    session: Session, product: str | None = None, *, verify_retained: bool = False, health: bool = False
+) -> StatusResult:
     """Return what runs here: of one product, or of all. Needs no lock and changes nothing.
+
+    Args:
+        session: The host.
+        product: The product; None for all of them.
+        verify_retained: Whether every byte of retained releases is read, not only the sizes of their files.
+        health: Whether the health checks of the running releases are asked, each once.
 
     Raises:
         WaybillError: This user may not read the host, or does not know the product.
     """
     found, failures = list[Status](), list[WaybillError]()
+    rotation = RotationCheck()
     for name in [session.product(product)] if product else session.products():
         try:
-            found.append(product_status(session.context(name)))
+            context = session.context(name)
+            found.append(product_status(context, rotation, verify_retained=verify_retained))
+            if health:
+                asked = ask_health(context, found[-1].current, is_changing=found[-1].is_changing)
+                found[-1] = replace(found[-1], health=asked)
+            for note in found[-1].notes:
+                session.ui.warn(note)
         except WaybillError as error:  # the others are shown all the same
             failures.append(error)
     return StatusResult(tuple(found), tuple(failures))
 
 
-def product_status(context: Context) -> Status:
+def product_status(
+    context: Context, rotation: RotationCheck | None = None, *, verify_retained: bool = False
+) -> Status:
     """Look at one product. Needs no lock and changes nothing, not even what recovery would.
+
+    Args:
+        context: The product.
+        rotation: Asks the stores of its secrets whether these have changed; None: no store is asked.
+        verify_retained: Whether every byte of retained releases is read, not only the sizes of their files.
 
     Raises:
         NotUndoneError: The state is damaged, missing, or behind the journal.
         HostNotReadyError: This user may not read the state (it is root's), or it cannot be looked at.
     """
     with host_readable(context.layout.base):
-        return _status(context)
+        return _status(context, rotation, verify_retained)
 
 
 _LOOKS = 3
 """How often the host is looked at, where a command begins or ends meanwhile."""
 
 
-def _status(context: Context) -> Status:
+def _status(context: Context, rotation: RotationCheck | None, verify_retained: bool) -> Status:
     open_ = find_unfinished(context)
     for _ in range(_LOOKS):
-        seen = _Looked() if open_.is_changing else _look(context, open_)
+        seen = HostLook() if open_.is_changing else look(context, open_, verify_retained=verify_retained)
         before, open_ = open_, find_unfinished(context)
         # A look may take minutes: what a command has changed meanwhile is no drift.
         if open_ == before:
             break
     state = open_.state
+    changed, notes = _rotated(context, open_, rotation)
     fell, distrust = _standing(context, state)
     return Status(
         context.layout.product,
         state.current,
         state.retained,
         state.highest,
-        tuple(seen.drift),
+        (*seen.drift, *(Problem(f"secret {key}", _CHANGED, _RENEW) for key in changed)),
         open_.unfinished,
         seen.source,
         tuple(seen.edited),
@@ -265,51 +308,26 @@ def _status(context: Context) -> Status:
         seen.differences,
         seen.hidden,
         last_failed(context),
+        changed,
+        notes,
+        seen.damaged,
     )
 
 
-@dataclass(slots=True)
-class _Looked:
-    """What a look at the files and methods of the running release has found."""
-
-    drift: list[Problem] = field(default_factory=list)
-    edited: list[Drifted] = field(default_factory=list)
-    source: dict[str, Any] = field(default_factory=dict)
-    differences: tuple[Diff, ...] = ()
-    hidden: str = ""
-    leftovers: list[Problem] = field(default_factory=list)
+_CHANGED = "has changed since it was installed"
+_RENEW = "install the same bundle again: that renders the configuration with the secrets of today"
 
 
-def _look(context: Context, open_: Found) -> _Looked:
-    state, seen = open_.state, _Looked()
-    # A transaction that is open clears later.
-    if not open_.unfinished and not open_.partial:
-        seen.leftovers += leftovers.look(context, state)
-    if state.current is None:
-        seen.drift = [] if open_.unfinished else _link(context, "")
-        return seen
-    try:
-        # A record that cannot be read is drift of the worst kind, and no reason to show nothing.
-        visible = visible_release(context, state.current)
-    except NotUndoneError as error:
-        seen.drift = [Problem(error.where, error.what, error.hint)]
-        return seen
-    release, origin = visible.release, visible.release.manifest.source
-    seen.source = {"commit": origin.commit, "tag": origin.tag, "dirty": origin.dirty}
-    if visible.partial:
-        # An open transaction changes the host: what looks like drift then may be its work.
-        if not open_.unfinished:
-            seen.drift, unread = visible_drift(context.system, release.installed)
-            seen.drift += _link(context, f"releases/{state.current.name}")
-            files = f"; {unread} files that this user may not read" if unread else ""
-            seen.hidden = f"{HIDDEN}{files}"
-        return seen
-    seen.drift, seen.edited = drift(context.system, release.installed)
-    seen.differences = drift_diffs(context, release.installed, seen.drift, seen.edited)
-    # Between switch and commit the link names the new release: that is not drift.
-    seen.drift += _link(context, f"releases/{state.current.name}") if not open_.unfinished else []
-    seen.drift += _methods(context, state.current, release)
-    return seen
+def _rotated(
+    context: Context, open_: Found, rotation: RotationCheck | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the values whose secret has changed, and what to warn of."""
+    current = open_.state.current
+    if rotation is None or current is None or open_.unfinished or open_.is_changing:
+        return (), ()
+    # An ordinary user cannot read what was recorded, and is told nothing of it.
+    then = read_secrets(context.system, context.layout, current.record)
+    return rotation.changed(context, [(each.key, each.reference, each.digest) for each in then.secrets])
 
 
 def _standing(context: Context, state: State) -> tuple[tuple[Fallen, ...], str]:
@@ -322,19 +340,3 @@ def _standing(context: Context, state: State) -> tuple[tuple[Fallen, ...], str]:
         return fallen(root, recorded_environment(system), context.layout.product, state), ""
     except WaybillError as error:
         return (), f"{error.where}: {error.what}"
-
-
-def _link(context: Context, expected: str) -> list[Problem]:
-    seen = context.system.observe(context.layout.current)
-    if seen.kind in ("link", "absent") and seen.target == expected:
-        return []
-    words = {"link": f"points to {seen.target}", "absent": "is missing"}
-    should = f"point to {expected}" if expected else "not be there"
-    what = f"{words.get(seen.kind, f'is {A_KIND.get(seen.kind)}')}; it should {should}"
-    return [Problem(context.layout.current, what, "run `install recover`: it explains how to fix it")]
-
-
-def _methods(context: Context, current: Entry, release: Release) -> list[Problem]:
-    steps = method_steps(None, release, Selection(frozenset(current.methods), {}))
-    # Two steps of one method look at the same files of the release.
-    return list(dict.fromkeys(problem for step in steps for problem in step.drift(context)))

@@ -34,7 +34,7 @@ from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from installer.shared.secrecy.known import Secrets
-from installer.state.host_identity import ENVIRONMENT_FILE, host_name
+from installer.state.host_identity import CLUSTER_FILE, ENVIRONMENT_FILE, host_name
 from installer.state.known_secrets import known_secrets
 from installer.state.trust_store import ROOT_FILE, TIME_FILE
 
@@ -162,6 +162,7 @@ def _about(system: System, clock: Clock) -> dict[str, Any]:
         "platform": system.platform(),
         "kernel": f"{machine.sysname} {machine.release} {machine.version}",
         "environment": _text(system, ENVIRONMENT_FILE),
+        "cluster": _text(system, CLUSTER_FILE),
         "below_root": not system.live,
         "space": {place: _space(system, place) for place in (STATE, "/etc", "/opt", "/tmp")},  # noqa: S108
     }
@@ -195,10 +196,11 @@ def _listing(system: System, directory: str) -> bytes:
 
 def _file(system: System, path: str) -> bytes:
     # The end of a long file is what tells what happened last.
-    kept = b""
+    kept, size = b"", 0
     for chunk in system.chunks(path):
-        kept = (kept + chunk)[-LIMIT:]
-    return kept
+        kept, size = (kept + chunk)[-LIMIT:], size + len(chunk)
+    # Without the line that is cut: half of a secret is not recognised.
+    return kept if size <= LIMIT else kept.partition(b"\n")[2]
 
 
 def _json(value: Any) -> bytes:

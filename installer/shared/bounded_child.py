@@ -40,12 +40,14 @@ class Bounds:
         total: Processor time of all jobs together, in seconds.
         memory: Bytes in addition to those of this process.
         output: Bytes of one result.
+        wait: Seconds by the clock that one result may take; 0 for many times its processor time.
     """
 
     seconds: int = 20
     total: int = 120
     memory: int = 512 * MIB
     output: int = 2 * LIMITS.document_bytes
+    wait: float = 0.0
 
 
 class ExceededError(Exception):
@@ -76,7 +78,7 @@ def run_bounded(jobs: Sequence[Callable[[], bytes]], bounds: Bounds) -> Iterator
                 finally:
                     os.close(writer)
             for _ in jobs:
-                deadline = time.monotonic() + bounds.seconds * _WAIT_FACTOR
+                deadline = time.monotonic() + (bounds.wait or bounds.seconds * _WAIT_FACTOR)
                 head = _read(pipe.fileno(), 1 + _LENGTH.size, deadline)
                 # The child may be in the hands of what it works on: nothing that it says goes unchecked.
                 if len(head) < 1 + _LENGTH.size or head[0] not in (_FAILED, _DONE):
@@ -90,7 +92,7 @@ def run_bounded(jobs: Sequence[Callable[[], bytes]], bounds: Bounds) -> Iterator
                     status = _end(child)
                     raise ExceededError(_reason(status, bounds))
                 if head[0] == _FAILED:
-                    raise ExceededError(data.decode("utf-8", "replace")[:300])
+                    raise ExceededError(data.decode("utf-8", "replace"))
                 yield data
     finally:
         # Also when the caller stops early or is interrupted: no child outlives the command.

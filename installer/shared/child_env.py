@@ -101,6 +101,19 @@ def engine_environment(address: str = "") -> dict[str, str]:
     return {"DOCKER_HOST": address or engine_address()}
 
 
+def interpolation_environment(address: str = "") -> dict[str, str | None]:
+    """Return the environment for Compose, which fills in variables of a Compose file from all that it has.
+
+    Only what Docker needs is in it. None stands for a variable that the child must not have: the language or
+    the time zone of whoever runs a command must not decide what a project is.
+
+    Args:
+        address: The engine; empty for `engine_address`.
+    """
+    kept = ("PATH", "HOME")
+    return {**{name: None for name in built_environment() if name not in kept}, **engine_environment(address)}
+
+
 def forget_loaders() -> None:
     """Remove what would make a library of this process load foreign code; before one of them is imported."""
     for name in LOADERS:

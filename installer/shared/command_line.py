@@ -11,11 +11,15 @@ from installer.core.remedies import host_error
 from installer.shared.console import Console
 from installer.shared.terminal import interrupts
 from installer.shared.terminal.invocation import command_of, invoke, no_defaults
+from installer.shared.terminal.listing import ALL
 
 REPORT = (
     "report it with the lines above: see CONTRIBUTING.md of the project, or SECURITY.md for a "
     "security problem"
 )
+
+OF_THE_PROGRAM = ("completion", "man", "licenses", "selftest")
+"""Commands of both programs that are about the program itself, and take no defaults."""
 
 
 def run(console: Console, command: Callable[[], int | None]) -> int:
@@ -51,7 +55,10 @@ def _outcome(console: Console, command: Callable[[], int | None]) -> tuple[int, 
         return error.exit_code, error
     except KeyboardInterrupt as error:
         by = "SIGINT (Ctrl-C)" if str(error) == "SIGINT" else str(error)
-        stopped = StoppedError(f"interrupted by {by}" if by else "interrupted")
+        what = f"interrupted by {by}" if by else "interrupted"
+        # Of an interrupted question nothing follows, but what was recovered before it is a change.
+        known = () if console.record.facts.get("changed") else getattr(error, "__notes__", ())
+        stopped = StoppedError("; ".join([what, *known]))
         return stopped.exit_code, stopped
     except OSError as error:
         # A disk can fail at any read: the place and the reason help, a traceback does not.
@@ -94,7 +101,8 @@ def run_app(
         command = command_of(app)
         arranged = arrange(_take_options(console, list(words)))
         console.record.command = command_words(command, arranged)
-        found = defaults(command, arranged)
+        # What prints a part of the program must not be stopped by a file of the host or person.
+        found = {} if console.record.command in OF_THE_PROGRAM else defaults(command, arranged)
         console.quiet = console.quiet or bool(found.get("quiet"))
         if not any(word.partition("=")[0] == "--log-format" for word in words):
             console.log_format = found.get("log-format", console.log_format)
@@ -108,8 +116,13 @@ def run_app(
 
 
 def _take_options(console: Console, words: list[str]) -> list[str]:
-    """Take `--log-format`, as one word or two, and `--quiet` from any position."""
-    console.quiet = False
+    """Take `--log-format`, as one word or two, `--quiet` and `--all` from any position.
+
+    Every command takes them: an error of any command may be long, and says that `--all` shows all of it.
+    """
+    # A process may run several commands: nothing of an earlier one is left.
+    console.quiet = console.everything = False
+    console.log_format = "text"
     left = list[str]()
     rest = iter(words)
     for word in rest:
@@ -117,6 +130,9 @@ def _take_options(console: Console, words: list[str]) -> list[str]:
             return [*left, word, *rest]
         if word == "--quiet":
             console.quiet = True
+            continue
+        if word == ALL:
+            console.everything = True
             continue
         name, is_one, value = word.partition("=")
         if name != "--log-format":

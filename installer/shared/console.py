@@ -11,18 +11,18 @@ import sys
 import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from installer.core.errors import DeclinedError, OutputError, Problem, UsageError, WaybillError
-from installer.core.remedies import commands_below, point_below, rename_hints
+from installer.core.remedies import below, commands_below, point_below, rename_hints
 from installer.shared.progress import Progress
-from installer.shared.run_record import RunRecord, Shapes, problem_rows
+from installer.shared.run_record import OURS, RunRecord, Shapes, problem_rows
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.called import called_as, rename
 from installer.shared.terminal.charset import as_shown
-from installer.shared.terminal.colour import coloured
+from installer.shared.terminal.colour import coloured, is_coloured
 from installer.shared.terminal.listing import error_text
 from installer.shared.terminal.narrow import fits, stacked
 from installer.shared.terminal.progress_view import progress_view
@@ -30,6 +30,10 @@ from installer.shared.terminal.text import json_text, safe, table
 from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
+
+
+WARNING = "warning: "
+"""Begins each line about something out of the ordinary that stops nothing."""
 
 
 class Console(Ui):
@@ -99,14 +103,24 @@ class Console(Ui):
             self.answer(document)
             return
         # What a command is for, like a sheet, is no report of what it did.
-        if asked_for or not self.quiet:
-            typed = commands_below(text, self.root)
-            shown = safe(self._shown(self._secrets.hide(typed)))
-            self._write_result(coloured(shown, sys.stdout), counts=asked_for)
+        if asked_for or (text and not self.quiet):
+            self._write_result(coloured(self.shown(text), sys.stdout), counts=asked_for)
 
-    def _shown(self, text: str) -> str:
-        """Return text for people: commands as they can be typed here, symbols as the terminal has them."""
-        return as_shown(rename(text, self.program, self.called))
+    def shown(self, text: str) -> str:
+        """Return text for people, as everything has to be that reaches the terminal.
+
+        Without secrets, commands as they can be typed here, symbols as the terminal has them, and nothing in
+        it that steers a terminal.
+        """
+        return safe(as_shown(self._said(text)))
+
+    def _said(self, text: str) -> str:
+        """Return text for people and documents: commands can be typed here, what is secret is hidden."""
+        return self._secrets.hide(self._typed(text))
+
+    def _typed(self, text: str) -> str:
+        """Return text whose commands can be typed here: for this host, by the name that this program has."""
+        return rename(commands_below(text, self.root), self.program, self.called)
 
     def answer(self, document: Callable[[], Mapping[str, Any]]) -> None:
         """Keep what belongs to the document of the run, and print nothing: an error is about to follow."""
@@ -126,7 +140,10 @@ class Console(Ui):
         # `--help` has no result: it is the answer itself.
         if self.json_output and (code or self.record.answered):
             document = self.record.document(code, error)
-            self._write_result(json_text(self._secrets.hide_in(document), indent=1), counts=code == 0)
+            # Scripts compare these words, which are ours: a secret that equals one must not blank it.
+            ours = {name: document[name] for name in OURS}
+            shown = self._secrets.hide_in(document) | ours
+            self._write_result(json_text(shown, indent=1), counts=code == 0)
         if self.log_format == "json":
             level = "info" if code in (0, 3) else "error"
             self.log(f"ended with exit code {code}", level, event="ended", exit=code)
@@ -150,38 +167,42 @@ class Console(Ui):
         if self.json_output or self.quiet:
             return
         # Records of earlier versions may have what is hidden today.
-        rows = [[self._secrets.hide(cell) for cell in row] for row in rows]
+        safe_rows = [[self.shown(cell) for cell in row] for row in rows]
         if sys.stdout is None or not sys.stdout.isatty():
-            streams.write(sys.stdout, f"{safe(table(rows))}\n")
+            streams.write(sys.stdout, f"{table(safe_rows)}\n")
             return
         from rich.console import Console as Rich
         from rich.table import Table
         from rich.text import Text
 
-        rich = Rich(highlight=False, markup=False)
-        safe_rows = [[safe(cell) for cell in row] for row in rows]
+        # Without colours, rich would still write bold.
+        rich = Rich(highlight=False, markup=False, color_system="auto" if is_coloured(sys.stdout) else None)
         if not fits(safe_rows, rich.width):
             for number, line in stacked(safe_rows, rich.width):
                 with suppress(OSError):
                     rich.print(Text(line, style="bold red" if alarming(rows[number]) else ""), soft_wrap=True)
             return
         shown = Table(box=None, padding=(0, 2, 0, 0))
-        for name in rows[0]:
-            shown.add_column(name, no_wrap=name != rows[0][-1], overflow="fold")
-        for row in rows[1:]:
+        for name in safe_rows[0]:
+            shown.add_column(name, no_wrap=name != safe_rows[0][-1], overflow="fold")
+        for row, cells in zip(rows[1:], safe_rows[1:], strict=True):
             style = "bold red" if alarming(row) else ""
-            shown.add_row(*(Text(safe(cell)) for cell in row), style=style)
+            shown.add_row(*map(Text, cells), style=style)
         with suppress(OSError):
             rich.print(shown)
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Print a message on stderr, as a line or as JSON; the document of `--json` has warnings, too."""
         # Scripts and engines speak here, too: what is secret goes before it leaves this process.
-        text = self._secrets.hide(commands_below(text, self.root))
+        text = self._said(text)
+        if isinstance(hint := fields.get("hint"), str):
+            fields["hint"] = rename(below(hint, self.root), self.program, self.called)
         self.keep(text, level, fields)
         if self.quiet and level == "info":
             return
-        line = coloured(safe(self._shown(text)), sys.stderr)
+        # In documents and structured logs the level says it.
+        shown = f"{WARNING}{text}" if level == "warning" else text
+        line = coloured(safe(as_shown(shown)), sys.stderr)
         if self.log_format == "json":
             line = json_text(self.record.log_row(text, level, self._secrets.hide_in(fields)))
         # A terminal that was closed must not stop a transaction: there is nobody to tell.
@@ -197,7 +218,8 @@ class Console(Ui):
 
     def warn_about(self, problem: Problem) -> None:
         """Print a warning that has a place and a remedy."""
-        self.log(f"warning: {problem}", "warning", event="warning", **asdict(problem))
+        problem = replace(problem, hint=below(problem.hint, self.root))
+        self.log(str(problem), "warning", event="warning", **asdict(problem))
 
     def note(self, text: str) -> None:
         """Print one thing that happened."""
@@ -257,15 +279,15 @@ class Console(Ui):
                 "this command needs an answer, but no terminal is available", hint=f"give {flag}"
             )
         if self._withheld:
-            streams.write(sys.stderr, f"{safe(self._shown(self._secrets.hide(self._withheld)))}\n")
+            streams.write(sys.stderr, f"{self.shown(self._withheld)}\n")
             self._withheld = ""
         with interrupts.waiting(), streams.question():
             if fresh:
                 _discard_typed()
-            streams.write(sys.stderr, safe(self._shown(question)))
+            streams.write(sys.stderr, self.shown(question))
             line = sys.stdin.readline()
         if not line:
-            raise DeclinedError("no answer; nothing was changed")
+            raise DeclinedError(streams.AT_QUESTION)
         return line.rstrip("\n")
 
 

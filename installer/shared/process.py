@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from installer.shared.child_env import built_environment
+from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts
 
 OUTPUT_LIMIT = 1024 * 1024
+_REASON = 400
+"""Characters of the last line of its output."""
+_PR_SET_PDEATHSIG = 1
+_FIRST_TO_GO = "1000"
+"""See oom_score_adj in proc(5)."""
 _TURN = 0.05
 """Seconds after which a wait looks for a signal and for the end of the child."""
+
+
+_TOO_LONG = b"(a line of more than 1 MiB; not shown)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +39,8 @@ class Completed:
     Attributes:
         argv: The program and its arguments.
         status: Its exit status; negative for a signal; 127 if it could not be started.
-        stdout: The last mebibyte of its standard output.
-        stderr: The last mebibyte of its standard error.
+        stdout: The last mebibyte of its standard output, in whole lines.
+        stderr: The last mebibyte of its standard error, in whole lines.
         timed_out: Whether it was killed because of its time-out.
     """
 
@@ -43,41 +55,51 @@ class Completed:
         """Whether it ended by itself, with status 0."""
         return self.status == 0 and not self.timed_out
 
-    def reason(self) -> str:
-        """Return in one line why it failed: the time-out, or the last line of its output."""
+    def reason(self, secrets: Secrets) -> str:
+        """Return in one line why it failed: the time-out, or the last line of its output.
+
+        Args:
+            secrets: What a child may know, and must not tell.
+        """
         if self.timed_out:
             return "timed out and was killed"
         text = (self.stderr.strip() or self.stdout.strip()).decode("utf-8", "replace")
-        last = text.splitlines()[-1][:400] if text else "no output"
+        last = secrets.last_lines(text, 1, _REASON)[0] if text else "no output"
         how = f"killed by signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
         return f"{how}: {last}"
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """Return the environment of a child; it is built, not inherited.
 
     Args:
-        extra: Additional variables.
+        extra: Additional variables; None for one that the child must not have.
     """
-    return built_environment() | dict(extra or {})
+    found = {**built_environment(), **(extra or {})}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def run(
     argv: Sequence[str],
     *,
     timeout: float,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     stdin: bytes = b"",
     cwd: str | None = None,
+    inherited: Sequence[int] = (),
+    memory: int = 0,
 ) -> Completed:
-    """Run a child and wait for it.
+    """Run a child and wait for it. If this process is killed meanwhile, so is the child.
 
     Args:
         argv: The program and its arguments; no shell is involved.
         timeout: Seconds after which it and its children are killed.
-        env: Variables in addition to the built environment.
+        env: Variables in addition to the built environment; None for one that the child must not have.
         stdin: Its standard input.
         cwd: Its working directory.
+        inherited: Descriptors that it keeps open, and all that it starts: held locks, for example.
+        memory: Bytes that it, and each process that it starts, may write to; where the host is short of
+            memory they are ended before any other. 0: no limit, for programs that leave services running.
 
     Returns:
         The result; a program that cannot be started has status 127 and raises nothing.
@@ -86,9 +108,12 @@ def run(
     with interrupts.deferred():
         try:
             # A session of its own: Ctrl-C at the terminal must not kill the child that an undo needs.
+            # What the child does before exec takes no lock: threads, such as one that waits for a Vault, may
+            # hold any.
             child = subprocess.Popen(
                 list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=environment(env), cwd=cwd, start_new_session=True,
+                env=environment(env), cwd=cwd, start_new_session=True, pass_fds=inherited,
+                preexec_fn=_prepared(memory),  # noqa: PLW1509
             )  # fmt: skip
         except OSError as error:
             # As a shell reports it; callers treat a missing program like a failing one.
@@ -100,6 +125,26 @@ def run(
                 _kill(child)
                 raise
     return Completed(tuple(argv), child.returncode, out, err, timed_out)
+
+
+def _prepared(memory: int) -> Callable[[], None]:
+    """Return what the child does before it becomes the program."""
+    parent, libc = os.getpid(), ctypes.CDLL(None)
+
+    def prepare() -> None:
+        # If this process is killed, recovery begins: what a program then still did would come after the undo.
+        # Its own children go on, so that a script may leave a service running.
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # Killed before that: the signal would not come any more.
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if memory:
+            # A host without /proc, or without the right to lower a limit, gets a result all the same.
+            with suppress(OSError, ValueError):
+                Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+                resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+    return prepare
 
 
 def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes, bool]:
@@ -132,6 +177,7 @@ class _Pipes:
         assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018
         self._stdin, self._unsent = child.stdin, memoryview(stdin)
         self._out, self._err = child.stdout, child.stderr
+        self._cut = set[int]()
         self._buffers = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
         self._selector = selectors.DefaultSelector()
 
@@ -156,8 +202,14 @@ class _Pipes:
 
     def kept(self) -> tuple[bytes, bytes]:
         """Return the end of its output and of its errors."""
-        output, errors = self._buffers.values()
-        return bytes(output), bytes(errors)
+        output, errors = (self._whole(fd) for fd in self._buffers)
+        return output, errors
+
+    def _whole(self, fd: int) -> bytes:
+        """Return what is kept without a line whose beginning is not: half of a secret is not recognised."""
+        if fd not in self._cut:
+            return bytes(self._buffers[fd])
+        return bytes(self._buffers[fd].partition(b"\n")[2]) or _TOO_LONG
 
     def turn(self, seconds: float) -> int | None:
         """Wait for the child to read or write; return the number of bytes read, None if nothing was ready."""
@@ -177,7 +229,9 @@ class _Pipes:
         buffer = self._buffers[fd]
         buffer += chunk
         # The last bytes: the reason of a failure is at the end of a log.
-        del buffer[: max(0, len(buffer) - OUTPUT_LIMIT)]
+        if len(buffer) > OUTPUT_LIMIT:
+            self._cut.add(fd)
+            del buffer[:-OUTPUT_LIMIT]
         return len(chunk)
 
     def _send(self) -> None:

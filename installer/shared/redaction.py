@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -28,7 +28,7 @@ class Diff:
     note: str = ""
 
 
-def diff(path: str, old: bytes, new: bytes, to: str = "", secrets: Iterable[str] = ()) -> Diff:
+def diff(path: str, old: bytes, new: bytes, to: str = "", secrets: Secrets | None = None) -> Diff:
     """Compare two versions of a file.
 
     A value in a notation of a secret is hidden, in both versions, and so is every secret value, wherever they
@@ -39,7 +39,7 @@ def diff(path: str, old: bytes, new: bytes, to: str = "", secrets: Iterable[str]
         old: The present content; empty if there is none.
         new: The new content.
         to: Where the new content is written, if not to `path`.
-        secrets: Values that are known to be secret.
+        secrets: What is known to be secret. It is looked up once, however many files are compared.
     """
     # difflib takes quadratic time.
     if max(len(old), len(new)) > LIMIT:
@@ -48,9 +48,10 @@ def diff(path: str, old: bytes, new: bytes, to: str = "", secrets: Iterable[str]
         before, after = old.decode().splitlines(), new.decode().splitlines()
     except UnicodeDecodeError:
         return Diff(path, "", "not text")
-    known = Secrets()
     # What the old version names as secret may stand anywhere in the new one, and the other way round.
-    known.add([*secrets, *secrets_of(before), *secrets_of(after)])
+    known = (secrets or Secrets()).also([*secrets_of(before), *secrets_of(after)])
+    if why := known.why_withheld():
+        return Diff(path, "", f"differs; not shown: {why}")
     lines = [f"--- {path}" if old else "--- /dev/null", f"+++ {to or path}", *_hunks(before, after, known)]
     return Diff(path, "\n".join(lines))
 
@@ -74,10 +75,3 @@ def _hunks(before: list[str], after: list[str], known: Secrets) -> Iterator[str]
 def _range(first: int, last: int) -> str:
     """Return a range as POSIX diff -u counts it: an empty one by the line before it."""
     return f"{first + 1 if last > first else first},{last - first}"
-
-
-def conceal(lines: list[str], secrets: Iterable[str]) -> list[str]:
-    """Return lines without the given secrets, and without those that have a notation of one."""
-    known = Secrets()
-    known.add(secrets)
-    return known.hide_all(lines)

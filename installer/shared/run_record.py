@@ -28,6 +28,9 @@ COMMON = (
 )  # fmt: skip
 """The fields of every document, in their order."""
 
+OURS = ("schema", "run", "code", "cause", "started", "ended")
+"""Common fields with words of this program only, whatever a command is about."""
+
 FACTS = frozenset({"cause", "changed", "product", "host", "root", "from", "to", "transaction", "evidence"})
 """The common fields that a command tells; all others are made here."""
 
@@ -38,7 +41,18 @@ OUTPUT_LINES = 50
 """Last lines of what failed, such as a script, that a step has."""
 
 LOOKING = frozenset(
-    {"verify", "plan", "status", "history", "trust show", "inspect", "diff", "licenses", "version"}
+    {
+        "verify",
+        "plan",
+        "status",
+        "history",
+        "trust show",
+        "secrets check",
+        "inspect",
+        "diff",
+        "licenses",
+        "version",
+    }
 )
 """Commands that change nothing, however they end."""
 

@@ -64,12 +64,13 @@ class Document:
         return self.name
 
 
-def load(data: bytes, name: str) -> Document:
+def load(data: bytes, name: str, most: int = MAX_NODES) -> Document:
     """Parse one YAML document strictly; never raises, all problems are in the result.
 
     Args:
         data: The bytes of the file, already bounded by the caller's read; more than 1 MiB is refused.
         name: What to call the document in messages.
+        most: The largest number of values in it.
     """
     if len(data) > MAX_BYTES:
         return _unreadable(
@@ -82,18 +83,18 @@ def load(data: bytes, name: str) -> Document:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        return _unreadable(f"{name}@{error.start}", "is not UTF-8", "save the file as UTF-8")
-    return _parse(text, name)
+        return _unreadable(f"{name}:{_line(data, error.start)}", "is not UTF-8", "save the file as UTF-8")
+    return _parse(text, name, most)
 
 
 def _unreadable(where: str, what: str, hint: str) -> Document:
     return Document(where, None, {}, (Problem(where, what, hint),))
 
 
-def _parse(text: str, name: str) -> Document:
+def _parse(text: str, name: str, most: int) -> Document:
     import yaml
 
-    builder, value = _Builder(name), None
+    builder, value = _Builder(name, most), None
     try:
         # Events only, no constructor: a tag can never create an object.
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -104,13 +105,25 @@ def _parse(text: str, name: str) -> Document:
         what = error.problem or error.context or "is not YAML"
         hint = _syntax_hint(text, mark.line if mark else 0)
         builder.problems.append(Problem(where, f"is not YAML: {what}", hint))
+    except yaml.reader.ReaderError as error:
+        where = f"{name}:{_line(text.encode(), error.position)}"
+        builder.problems.append(Problem(where, f"contains {_code(error.character)}", NO_CONTROLS))
     except (yaml.YAMLError, ValueError) as error:
         what = f"is not YAML: {str(error).splitlines()[0]}"
-        builder.problems.append(Problem(name, what, "remove control characters"))
+        builder.problems.append(Problem(name, what, NO_CONTROLS))
     except _TooMuchError as error:
         where, hint = f"{name}:{error.line}", "move large data into separate files"
         builder.problems.append(Problem(where, error.what, hint))
     return Document(name, value, builder.lines, tuple(builder.problems[:MAX_PROBLEMS]))
+
+
+def _line(data: bytes, offset: int) -> int:
+    return data.count(b"\n", 0, offset) + 1
+
+
+def _code(character: int | str) -> str:
+    number = character if isinstance(character, int) else ord(character)
+    return f"the character U+{number:04X}, which YAML does not allow"
 
 
 def _syntax_hint(text: str, line: int) -> str:
@@ -123,6 +136,9 @@ def _syntax_hint(text: str, line: int) -> str:
     return "check indentation, colons and quotes in that line and in the line above"
 
 
+NO_CONTROLS = "remove control characters"
+
+
 class _TooMuchError(Exception):
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)
@@ -132,8 +148,9 @@ class _TooMuchError(Exception):
 class _Builder:
     """Builds plain values from parser events, and collects lines and problems."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, most: int) -> None:
         self.name = name
+        self._most = most
         self.lines: dict[Path, int] = {(): 1}
         self.problems: list[Problem] = []
         self._nodes = 0
@@ -163,8 +180,11 @@ class _Builder:
         line = event.start_mark.line + 1
         self._nodes += 1
         # Counted while reading: the memory of a hostile document is bounded, too.
-        if self._nodes > MAX_NODES:
-            raise _TooMuchError(line, f"contains more than {MAX_NODES} values")
+        if self._nodes > self._most:
+            what = f"contains more than {self._most} values"
+            raise _TooMuchError(
+                line, what + ("" if self._most == MAX_NODES else ", what other files left over")
+            )
         if depth > MAX_DEPTH:
             raise _TooMuchError(line, f"is nested deeper than {MAX_DEPTH} levels")
         self.lines.setdefault(path, line)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from bundler.archive.output_file import OutputFile
+from tests.rig.approvaldesk import LATER, ApprovalDesk, plan
 from tests.rig.product import Product
 from tests.rig.products import make_product
-from tests.rig.trustworld import APPROVALS, World
+from tests.rig.trustworld import APPROVALS, World, root
 
 
 @pytest.fixture
@@ -45,3 +46,13 @@ def product(tmp_path: Path) -> Product:
 def product_dir(tmp_path: Path) -> Path:
     """The directory of a small product that is fit to ship as 1.4.0, to break."""
     return make_product(tmp_path)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> ApprovalDesk:
+    """A transfer desk with a bundle to approve."""
+    monkeypatch.setenv("COSIGN_PASSWORD", "")
+    made = ApprovalDesk(tmp_path, capsys)
+    made.bundle(World(plan=plan(), approvals=()))
+    made.root(root(expires=LATER))
+    return made

@@ -31,7 +31,7 @@ def attempt(
         medium: What the operator called the bundle or file.
         known: Returns what has become known of the bundle by the time it is asked.
     """
-    command = AuditedCommand(verb, product, medium, known)
+    command = AuditedCommand(verb, product, medium, known, session.secrets.hide)
     # Metrics come last: they report how the command ended, refusals included.
     try:
         with audited(session.system, command, session.ui.alert):

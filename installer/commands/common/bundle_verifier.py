@@ -321,7 +321,7 @@ def missing_environment(system: System, root: Root) -> Problem | None:
         ENVIRONMENT_FILE,
         "the environment of this host is not set, and the root has policies for "
         + ", ".join(sorted(root.environments)),
-        f"set it once, as root: `{SET_ENVIRONMENT}`",
+        f"set it once, as root: {SET_ENVIRONMENT}",
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from installer.audit import recorder
@@ -19,12 +19,13 @@ from installer.audit.removal_check import RemovalCheck, ended_removal
 from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, WaybillError
-from installer.deploy import health
-from installer.deploy.health import ProbeResult
+from installer.deploy.configuration.validation import run_checks
+from installer.deploy.health.watch import ProbeResult, watch_release
 from installer.deploy.method_registry import handler
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.host.directories import make_directory
+from installer.host.layout import RECORD_FILE
 from installer.host.system import System
 from installer.planning.plan import Plan
 from installer.planning.plan_text import plan_text
@@ -73,7 +74,7 @@ class TransactionResult:
             "from": release_brief(self.old),
             "to": release_brief(self.new),
             "pending": self.pending or None,
-            "health": [asdict(each) for each in self.health],
+            "health": [each.as_json() for each in self.health],
             "removal": self.removal.as_json() if self.removal else None,
         }
 
@@ -187,6 +188,7 @@ def execute_plan(context: Context, plan: Plan, verified: EvidenceFile | None = N
         _record_unchanged(context, plan)
         return TransactionResult(plan.verb, plan.product, False, plan.old, plan.new)
     _require_unchanged(context, plan)
+    _check_configuration(context, plan)
     new = plan.new
     if new and verified:
         new = replace(new, evidence=new.evidence.with_file(verified))
@@ -218,6 +220,18 @@ def _require_unchanged(context: Context, plan: Plan) -> None:
         ) from error
 
 
+def _check_configuration(context: Context, plan: Plan) -> None:
+    """Let the release's own commands check the configuration files that change.
+
+    Raises:
+        HostNotReadyError: One of them rejected a file. Nothing was changed.
+    """
+    if plan.release is not None:
+        record = context.layout.record(plan.number)
+        rendered = {f"{record}/{name}": data for name, data in plan.rendered.items()}
+        run_checks(context, plan.release, plan.effects.checks, rendered, record)
+
+
 def _record_unchanged(context: Context, plan: Plan) -> None:
     if plan.new is not None:
         row: dict[str, Any] = {"verb": plan.verb, "product": plan.product, "version": plan.new.version}
@@ -236,9 +250,10 @@ def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResu
     results: list[ProbeResult] = []
     change = Change(plan.verb, plan.number, plan.state, new, plan.operations)
 
-    def watch() -> None:
+    def watch() -> list[ProbeResult]:
         if plan.release is not None and plan.new is not None:
-            results.extend(health.watch_release(context, plan.release, plan.new.methods))
+            results.extend(watch_release(context, plan.release, plan.new.methods))
+        return results
 
     outcome = execute(context, change, watch)
     return TransactionResult(
@@ -259,11 +274,12 @@ def _write_record(context: Context, plan: Plan) -> None:
         return
     system, directory = context.system, context.layout.record(plan.number)
     make_directory(system, directory)
-    for name, data in plan.rendered.items():
+    files = {
+        **plan.rendered,
+        RECORD_FILE: record_bytes(plan.release.installed, plan.release.health),
+    }
+    for name, data in files.items():
         system.write_new(f"{directory}/{name}", data, 0o600)
-    system.write_new(
-        f"{directory}/record.json", record_bytes(plan.release.installed, plan.release.health), 0o600
-    )
     system.sync_dir(directory)
     # BEGIN promises that the release can be placed: its members must not be in the cache alone by then.
     system.sync_fs(plan.release.staged)

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Any, Literal
 
 from installer.audit import recorder
@@ -17,7 +18,7 @@ from installer.audit.floor import with_floor
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, WaybillError
 from installer.core.format.methods import images_in_engine
 from installer.core.remedies import MISPLACED, remedy
-from installer.deploy.health import watch_release
+from installer.deploy.health.watch import ProbeResult, watch_release
 from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
 from installer.host.context import Context
@@ -26,6 +27,7 @@ from installer.host.host import A_KIND
 from installer.host.lock import Lock, LockError
 from installer.shared.terminal import interrupts
 from installer.shared.ui import Ui
+from installer.staging import area
 from installer.state.place import check_place
 from installer.state.release import open_release
 from installer.state.retained import read_manifest
@@ -44,13 +46,14 @@ class Recovered:
     Attributes:
         transaction: Its id.
         outcome: `not-started`, `undone`, `finished` (it was committed), or `rolled-forward` (it was past the
-            point of no return); `repaired` where it is not about a transaction.
-        why: Why the transaction had failed, what was repaired, or which step failed although the release is
-            committed; empty where the run was interrupted.
+            point of no return); `repaired` where it is not about a transaction, nor is `unstaged`, where
+            staged files were removed.
+        why: Why the transaction had failed, what was repaired or removed, or which step failed although the
+            release is committed; empty where the run was interrupted.
     """
 
     transaction: str
-    outcome: Literal["not-started", "undone", "finished", "rolled-forward", "repaired"]
+    outcome: Literal["not-started", "undone", "finished", "rolled-forward", "repaired", "unstaged"]
     why: str = ""
 
     @property
@@ -64,7 +67,7 @@ class Recovered:
 
     def text(self) -> str:
         """Return it as a line for people."""
-        if self.outcome == "repaired":
+        if self.outcome in ("repaired", "unstaged"):
             return self.why
         became = {
             "not-started": "had not started: cleaned up",
@@ -110,7 +113,6 @@ def exclusive(
     with host_readable(layout.base):
         check_place(system, layout)
     try:
-        make_directory(system, layout.base)
         # Only root can open it, and so lock it; everybody can open the directory of the product.
         make_directory(system, layout.transactions)
         lock = _locked(context, wait)
@@ -171,12 +173,24 @@ def recover(context: Context) -> list[Recovered]:
         except (OSError, WaybillError) as error:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     # Best effort: only an open journal may keep a command from its work.
-    finalize.clear(context)
+    done += _cleared(context)
     with suppress(OSError):
         remove_partial_files(context.system)
     # Last: the records of how transactions ended are derived from their journals.
     recorder.settle(context, recovered=True)
     return done
+
+
+def _cleared(context: Context) -> Iterator[Recovered]:
+    """Clear what no transaction needs; yield what had been staged, and is gone now."""
+    staged = dict[str, str]()
+    with suppress(OSError):
+        staged = area.staged_releases(context.system, context.layout)
+    finalize.clear(context)
+    for name, what in staged.items():
+        path = f"{context.layout.staging}/{name}"
+        if context.system.observe(path, digest=False).kind == "absent":
+            yield Recovered("", "unstaged", f"removed the staged files of {what}")
 
 
 def _stuck(error: OSError | WaybillError, what: str, where: str) -> NotUndoneError:
@@ -217,13 +231,15 @@ def _without_journal(context: Context, number: str) -> str:
     """Return all steps for a transaction whose journal is gone, as commands to type."""
     state, layout = load(context.system, context.layout), context.layout
     root = context.system.root.rstrip("/")
+    link = quote(f"{root}{layout.current}")
     backup = f"{root}{layout.backup(number)}"
-    steps = [f"mv {backup} {backup.removesuffix('.backup')}.saved (it contains the replaced files)"]
+    saved = f"{backup.removesuffix('.backup')}.saved"
+    steps = [f"`mv {quote(backup)} {quote(saved)}` (it contains the replaced files)"]
     if state.current:
-        steps.append(f"ln -sfn releases/{state.current.name} {root}{layout.current}")
-        steps.append(f"install rollback {state.current.version} --on-drift replace")
+        steps.append(f"`ln -sfn releases/{state.current.name} {link}`")
+        steps.append(f"`install rollback {state.current.version} --on-drift replace`")
     else:
-        steps += [f"rm -f {root}{layout.current}", "install the bundle again with --on-drift replace"]
+        steps += [f"`rm -f {link}`", "`install apply BUNDLE --on-drift replace`"]
     numbered = "; ".join(f"{place}. {step}" for place, step in enumerate(steps, start=1))
     return (
         f"restore the journal from a backup. If you have no backup: {numbered}. See `install recover --help`"
@@ -301,8 +317,8 @@ def _start_new_release(context: Context, journal: Journal) -> None:
     new = Entry.from_json(journal.records[0].fields["new"])
     _repair_images(context, journal, State(new))
 
-    def watch() -> None:
-        watch_release(context, open_release(context.system, context.layout, new), new.methods)
+    def watch() -> list[ProbeResult]:
+        return watch_release(context, open_release(context.system, context.layout, new), new.methods)
 
     execute.roll_forward(context, journal, watch)
 

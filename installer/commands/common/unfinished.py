@@ -91,7 +91,7 @@ def _as_seen_by_others(context: Context) -> Found:
     state = read_state(context)
     # Written before BEGIN, gone after COMMIT, and visible to everybody.
     reserved = context.system.observe(temporary_path(context.layout.state_file), digest=False)
-    open_ = "a transaction is running, or was interrupted; run as root to see which"
+    open_ = "a transaction is running, or was interrupted; run `install status` as root to see which"
     return Found(state, "" if reserved.kind == "absent" else open_, partial=True)
 
 
@@ -117,5 +117,8 @@ def _open(context: Context, found: Found) -> Found:
     if found.activity is not None:
         return replace(found, activity=replace(found.activity, what=what, since=since, transaction=number))
     # Processes of other users, and of other containers, are not seen.
-    unfinished = f"transaction {number} ({what}) was interrupted, or runs unseen; if interrupted: {_SAYS}"
+    unfinished = (
+        f"transaction {number} ({what}) was interrupted, or is running where this user cannot see it; "
+        f"{_SAYS}: it completes or undoes the transaction, or says that another command is running"
+    )
     return replace(found, unfinished=found.unfinished or unfinished)

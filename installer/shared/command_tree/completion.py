@@ -40,10 +40,16 @@ def _cases(tree: Sequence[Command]) -> list[str]:
     for command in tree:
         both = [command, *default] if not command.words else [command]
         options = [name for each in both for option in each.options for name in option.names]
+        options += [name for name in _everywhere(tree) if name not in options]
         options += ["--help"]
         follow = " ".join([*command.below, *options])
         lines.append(f"    '{' '.join(command.words)}') follow='{follow}' ;;")
     return lines
+
+
+def _everywhere(tree: Sequence[Command]) -> list[str]:
+    """Return the options that every command takes: those of the program, but the one that ends it."""
+    return [name for option in tree[0].options for name in option.names if name != "--version"]
 
 
 def _groups(tree: Sequence[Command]) -> str:
@@ -121,7 +127,9 @@ def _fish_command(name: str, command: Command, tree: Sequence[Command]) -> list[
             f"-l {each[2:]}" if each.startswith("--") else f"-s {each[1:]}" for each in option.names
         )
         takes = " -r" if option.value else ""
-        lines.append(f"complete -c {name} -n '{condition}' {flags}{takes} -d {_quoted(option.help)}")
+        always = not command.words and set(option.names) <= set(_everywhere(tree))
+        when = "" if always else f" -n '{condition}'"
+        lines.append(f"complete -c {name}{when} {flags}{takes} -d {_quoted(option.help)}")
     return lines
 
 

@@ -27,10 +27,16 @@ class Rules:
     Attributes:
         name: The path of the file, for messages.
         allowed: Options that may have a default, without the dashes.
+        apart: Commands with an option of such a name that means something else, as `("trust revoke", "key")`.
     """
 
     name: str
     allowed: Collection[str]
+    apart: Collection[tuple[str, str]] = ()
+
+    def reaches(self, words: tuple[str, ...], option: str) -> bool:
+        """Return whether an option of the command `words` may have a default."""
+        return option in self.allowed and (" ".join(words), option) not in self.apart
 
 
 @dataclass(slots=True)
@@ -39,6 +45,7 @@ class _Reading:
     commands: Commands
     where: Callable[[tuple[str | int, ...]], str]
     problems: list[Problem] = field(default_factory=list)
+    found: list[tuple[Any, Any]] = field(default_factory=list)
     shown: dict[int, tuple[Any, dict[str, str]]] = field(default_factory=dict)
 
     def problem(self, path: tuple[str, ...], what: str, hint: str) -> None:
@@ -73,19 +80,23 @@ def apply_defaults(program: Any, data: bytes, rules: Rules) -> dict[str, Any]:
     reading = _Reading(rules, _commands(program, ()), document.where)
     of_program = {name: each for name, each in value.items() if name in _PROGRAM and name in rules.allowed}
     for name, each in of_program.items():
-        if not _PROGRAM[name](each):
-            reading.problem((name,), f"{each!r:.40} is no value of --{name}", "see --help")
+        values = _PROGRAM[name]
+        # By type, too: 1 is no `true`.
+        if not any(type(each) is type(value) and each == value for value in values):
+            listed = " or ".join(_plain(value) for value in values)
+            reading.problem((name,), f"{each!r:.40} is no value of --{name}", f"give {listed}")
     _take(reading, value, (), of_program)
     if reading.problems:
         raise UsageError("the file of defaults is not valid", where=rules.name, problems=reading.problems)
+    # All or nothing: a command that goes on without the file must not have half of it.
+    for option, each in reading.found:
+        option.default = each
     _show(reading)
     return of_program
 
 
-_PROGRAM: dict[str, Callable[[Any], bool]] = {
-    "quiet": lambda value: isinstance(value, bool),
-    "log-format": lambda value: value in ("text", "json"),
-}
+_PROGRAM: dict[str, tuple[Any, ...]] = {"quiet": (True, False), "log-format": ("text", "json")}
+"""Options of the program itself, with their values."""
 
 
 def _commands(command: Any, words: tuple[str, ...]) -> Commands:
@@ -107,7 +118,12 @@ def _take(
     """Take the part of the file that is about the command `words` and those below it."""
     below = {each: command for each, command in reading.commands.items() if each[: len(words)] == words}
     names = {each[len(words)] for each in below if len(each) > len(words)}
-    known = {name for command in below.values() for name in _options(command)} & set(reading.rules.allowed)
+    known = {
+        name
+        for each, command in below.items()
+        for name in _options(command)
+        if reading.rules.reaches(each, name)
+    }
     rest = [name for name in value if name not in passed_over]
     # What is about one command comes after what is about several, wherever it is in the file.
     for name in sorted(rest, key=lambda each: each in names):
@@ -139,16 +155,16 @@ def _refuse(reading: _Reading, path: tuple[str, ...], below: Commands, known: Co
 def _set(reading: _Reading, path: tuple[str, ...], value: Any, below: Commands) -> None:
     from typer import TyperException
 
-    for command in below.values():
+    for words, command in below.items():
         option = _options(command).get(path[-1])
-        if option is None:
+        if option is None or not reading.rules.reaches(words, path[-1]):
             continue
         try:
-            option.default = _converted(option, value)
+            reading.found.append((option, _converted(option, value)))
         except (TyperException, TypeError, ValueError) as error:
             # Without "Invalid value for": the line is named.
             said = getattr(error, "message", "") or str(error)
-            reading.problem(path, f"is not valid: {said.rstrip('.')}", f"--{path[-1]} is shown by --help")
+            reading.problem(path, f"is not valid: {said.rstrip('.')}", f"give {_form(option)}")
             return
         # By its command: a line that is about fewer commands is taken later, and replaces the text.
         shown = f"--{path[-1]}" if option.is_flag else f"--{path[-1]} {value}"
@@ -160,6 +176,23 @@ def _show(reading: _Reading) -> None:
     for command, options in reading.shown.values():
         line = f"Defaults of {reading.rules.name}: {', '.join(options.values())}"
         command.epilog = f"{command.epilog}\n\n{line}" if command.epilog else line
+
+
+def _form(option: Any) -> str:
+    """Return what the value of an option looks like, for the hint about another one."""
+    if option.is_flag:
+        return "true or false"
+    if choices := getattr(option.type, "choices", ()):
+        return f"one of {', '.join(choices)}"
+    low, high = getattr(option.type, "min", None), getattr(option.type, "max", None)
+    if low is not None and high is not None:
+        return f"a whole number from {low} to {high}, such as `{option.opts[0].lstrip('-')}: {min(60, high)}`"
+    return f"one word in place of {option.metavar}"
+
+
+def _plain(value: Any) -> str:
+    """Return a value as the file has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _converted(option: Any, value: Any) -> Any:
@@ -182,4 +215,7 @@ def _converted(option: Any, value: Any) -> Any:
 def _word(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("one word or number is needed here")  # noqa: TRY004 - of the file, not of the code
+    # A key, pasted in place of its file: help and messages would repeat it.
+    if len(str(value).splitlines()) > 1:
+        raise ValueError("one line is needed here")
     return str(value)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from installer.shared.command_tree.tree import Command, Option
 from installer.shared.terminal.called import rename
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def page(name: str, version: str, tree: Sequence[Command], exits: Iterable[tuple[str, str]] = ()) -> str:
@@ -71,11 +74,14 @@ def _options(options: Iterable[Option]) -> list[str]:
 
 def _paragraphs(text: str) -> list[str]:
     found = [" ".join(each.replace("\b", "").split()) for each in text.split("\n\n")]
-    return [line for each in found if each for line in (".PP", _text(each))]
+    lines = [line for each in found if each for line in (".PP", _text(each))]
+    return lines[1:]  # a heading begins a paragraph itself
 
 
 def _text(text: str) -> str:
     """Return text as man(7) shows it: nothing in it is a request or an escape."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    # troff reads bytes: `man` converts a page in UTF-8 for it, other readers do not.
+    escaped = _NOT_ASCII.sub(lambda found: f"\\[u{ord(found[0]):04X}]", escaped)
     # A line that starts with one of these would be a request.
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped

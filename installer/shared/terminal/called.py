@@ -11,12 +11,11 @@ import shlex
 import shutil
 from pathlib import Path
 
+from installer.core.remedies import change_commands
 from installer.shared.frozen import executable
 
-# A name of the program where a text starts a command with it: in a code span, in brackets, or after "run:".
-_COMMAND = (
-    r"(?:(?<=`)|(?<=\()|(?<=[rR]un: )|(?<=Example: )|(?<=or: )|(?<=next: )|(?<=example: ))%s(?= [a-zA-Z./-])"
-)
+EXAMPLE = "Example: "
+"""What the first line after a help begins with: the example of the command follows, without backticks."""
 
 
 def called_as(program: str) -> str:
@@ -51,4 +50,6 @@ def rename(text: str, program: str, called: str) -> str:
     """Return a text whose commands start with the words of `called` instead of the name of the program."""
     if called == program:
         return text
-    return re.sub(_COMMAND % re.escape(program), lambda _: called, text)
+    text = change_commands(text, program, lambda words: f"{called}{words}")
+    example = rf"^{EXAMPLE}{re.escape(program)}(?= )"
+    return re.sub(example, lambda _: f"{EXAMPLE}{called}", text, flags=re.MULTILINE)

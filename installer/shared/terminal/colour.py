@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 _RED, _BOLD_RED, _GREEN, _CYAN, _YELLOW = "31", "1;31", "32", "36", "33"
-_ALARMS = re.compile(
-    r"( *(?:- )?)"
-    r"(DRIFT|UNFINISHED|INCOMPLETE|IN PROGRESS|NOT ADMITTED|NO TRUST|NOT CLEARED|LEFT|REFUSED|SENSITIVE"
-    r"|WARNING|BREAK-GLASS|POINT OF NO RETURN)\b"
-)
+ALARMS = (
+    "DRIFT", "FAILED", "UNFINISHED", "INCOMPLETE", "IN PROGRESS", "NOT ADMITTED", "NO TRUST", "NOT CLEARED",
+    "LEFT", "REFUSED", "SENSITIVE", "WARNING", "BREAK-GLASS", "POINT OF NO RETURN", "BROKEN", "EXPIRED",
+    "OUTSIDE", "DAMAGED", "UNHEALTHY",
+)  # fmt: skip
+"""Words in capitals that must not be overlooked. A test finds those that the texts of the commands have."""
+# At the beginning of a line, or of a column of it.
+_ALARMS = re.compile(rf"((?:.*?\S  )?? *(?:- )?)({'|'.join(ALARMS)})(?![\w-])")
 _HEADS = ((re.compile(r"()(error:)"), _BOLD_RED), (re.compile(r"( *)(hint:)"), _CYAN), (_ALARMS, _BOLD_RED))
 _WARNING = re.compile(r"()(warning:|note:)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,12 @@ from installer.shared.terminal import streams
 from installer.shared.terminal.called import rename
 from installer.shared.terminal.charset import as_shown, shows_utf8
 from installer.shared.terminal.text import safe
+from installer.shared.terminal.usage import check_values, describe_plainly, plain
+
+_NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?$")
+_WHOLE = "is not a whole number"
+_LETTER = 2
+"""Characters of an option of one letter."""
 
 
 class _CarriedError(Exception):
@@ -28,7 +35,9 @@ def command_of(app: Any) -> Any:
     """Return the command of a Typer application; each call makes another one."""
     from typer.main import get_command
 
-    return get_command(app)
+    command = get_command(app)
+    describe_plainly(command)
+    return command
 
 
 def invoke(command: Any, words: Sequence[str], program: str, called: str) -> int:
@@ -44,12 +53,12 @@ def invoke(command: Any, words: Sequence[str], program: str, called: str) -> int
         The exit code that the command chose; 0 for none.
 
     Raises:
-        UsageError: The words are no command, or do not fit it.
+        UsageError: The words are no command, do not fit it, or have no value where one is needed.
         KeyboardInterrupt: A signal or a person ended it.
     """
     from typer import Abort, Exit, TyperException
 
-    _rename_examples(command, program, called)
+    _rename_commands(command, program, called)
     inside = command.invoke
 
     def carry(context: Any) -> Any:
@@ -64,6 +73,7 @@ def invoke(command: Any, words: Sequence[str], program: str, called: str) -> int
     if not words:
         context = command.make_context(called, [], resilient_parsing=True)
         return _show_help(context.get_help())
+    check_values(command, words)
     try:
         code = command(args=list(words), prog_name=called, standalone_mode=False)
     except _CarriedError as carried:
@@ -80,11 +90,17 @@ def invoke(command: Any, words: Sequence[str], program: str, called: str) -> int
     return code if isinstance(code, int) and not isinstance(code, bool) else 0
 
 
-def _rename_examples(command: Any, program: str, called: str) -> None:
-    if called != program or not shows_utf8():
-        command.epilog = as_shown(rename(command.epilog or "", program, called))
-        for each in getattr(command, "commands", {}).values():
-            _rename_examples(each, program, called)
+def _rename_commands(command: Any, program: str, called: str) -> None:
+    """Let the help of a command, and of those below it, name the program as it was called."""
+    if called == program and shows_utf8():
+        return
+    command.epilog = as_shown(rename(command.epilog or "", program, called))
+    command.help = as_shown(rename(command.help or "", program, called))
+    for each in command.params:
+        if text := getattr(each, "help", ""):
+            each.help = as_shown(rename(text, program, called))
+    for each in getattr(command, "commands", {}).values():
+        _rename_commands(each, program, called)
 
 
 def _show_help(text: str) -> int:
@@ -96,12 +112,12 @@ def _usage_error(error: Any, called: str) -> UsageError:
     """Return wrong usage with what was probably meant, and the example of the command."""
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "") or called
-    what = error.format_message().strip().rstrip(".")
+    what = plain(error.format_message())
     hints = []
     wrong = getattr(error, "option_name", "")
     if type(error).__name__ == "NoSuchOption":
         what = f"there is no option {wrong}"
-        close = did_you_mean(wrong, _options(context))
+        close = did_you_mean(wrong, _options(context)) or _long_form(wrong, context)
         hints += [f"did you mean {close}?"] if close else []
     elif what.startswith("No such command") and context is not None:
         word = what.partition("'")[2].partition("'")[0]
@@ -109,12 +125,23 @@ def _usage_error(error: Any, called: str) -> UsageError:
         shown = [name for name, each in context.command.commands.items() if not each.hidden]
         close = did_you_mean(word, shown)
         hints += [f"did you mean `{path} {close}`?"] if close else []
+    elif _NO_NUMBER.search(what):
+        unit = getattr(getattr(error, "param", None), "metavar", "")
+        what = _NO_NUMBER.sub(_WHOLE + (" of seconds" if unit == "SECONDS" else ""), what)
     example = example_of(getattr(context, "command", None))
     if example:
-        hints.append(f"for example: {example}")
+        hints.append(f"for example: `{example}`")
     elif not hints:
         hints.append(f"`{path} --help` lists the commands")
     return UsageError(what, hint="; ".join(hints))
+
+
+def _long_form(wrong: str, context: Any) -> str:
+    """Return the only option that begins with a letter: other programs have `-q` for `--quiet`."""
+    # Options of the program can be given anywhere.
+    names = {*_options(context), *(_options(context.find_root()) if context is not None else ())}
+    begun = [name for name in names if len(wrong) == _LETTER and name.startswith(f"-{wrong}")]
+    return begun[0] if len(begun) == 1 else ""
 
 
 def _options(context: Any) -> list[str]:

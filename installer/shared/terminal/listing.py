@@ -86,7 +86,9 @@ def by_directory(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _directory(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[0] + "/"
+    above, slash, _ = path.rstrip("/").rpartition("/")
+    # `bundle.yaml:7` is in the current directory, not in that of the system.
+    return f"{above}/" if slash else "./" if not path.startswith("/") else "/"
 
 
 def _depth(directory: str) -> int:
@@ -94,30 +96,32 @@ def _depth(directory: str) -> int:
 
 
 def error_text(error: WaybillError, *, everything: bool = False) -> str:
-    """Return an error with its problems; of many problems of one kind a summary.
+    """Return an error with its problems; of more than 20 that say the same a summary.
+
+    Problems that say different things are never shortened: each of them has a remedy of its own.
 
     Args:
         error: The error.
         everything: Whether every problem is shown, however many there are.
     """
-    if everything or len(error.problems) <= SHORT:
-        return str(error)
     kinds: dict[str, list[Problem]] = {}
     for problem in error.problems:
         kinds.setdefault(problem.what, []).append(problem)
+    long = {what for what, of in kinds.items() if len(of) > SHORT}
+    if everything or not long:
+        return str(error)
     lines = [str(Problem(error.where, error.what, error.hint))]
-    single = [str(of[0]) for of in kinds.values() if len(of) == 1]
-    for what, of in kinds.items():
-        if len(of) > 1:
-            lines += _kind(what, of)
-    lines += [f"- {text}" for text in limited(single, "problems")]
+    for what in (each for each in kinds if each in long):
+        lines += _kind(what, kinds[what])
+    lines += [f"- {problem}" for problem in error.problems if problem.what not in long]
     return "\n".join(lines)
 
 
 def _kind(what: str, problems: Sequence[Problem]) -> Iterator[str]:
     """Yield the lines of several problems that say the same of different places."""
     yield f"- {len(problems)} × {what}:"
-    yield from (f"  {line}" for line in listed([Row(each.where, each.where) for each in problems]))
+    rows = [Row(each.where, each.where) for each in problems]
+    yield from (f"  {line}" for line in listed(rows, "places"))
     hints = dict.fromkeys(each.hint for each in problems if each.hint)
     if hints:
         first = next(iter(hints))

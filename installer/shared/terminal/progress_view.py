@@ -13,7 +13,6 @@ from installer.shared.humanize import duration_text
 from installer.shared.humanize import size_text as size
 from installer.shared.progress import Progress
 from installer.shared.terminal.narrow import FULL, SHORT
-from installer.shared.terminal.text import safe
 
 LONGEST = 24 * 3600
 """Seconds left above which none are shown."""
@@ -25,6 +24,9 @@ class Log(Protocol):
     @property
     def log_format(self) -> str:
         """Whether lines are `text` or `json`."""
+
+    def shown(self, text: str) -> str:
+        """Return text as the terminal may have it: without secrets, and with what it can show."""
 
     def log(self, text: str, level: str = "info", **fields: Any) -> None:
         """Write a line, as text or as JSON with these fields."""
@@ -159,25 +161,23 @@ class _Bar(Progress):
             columns.append(progress.TaskProgressColumn())
         self._bar = progress.Progress(*columns, console=terminal)
         self._bar.start()
-        self._task = self._bar.add_task(safe(label), total=total or None)
+        self._task = self._bar.add_task(self._console.shown(label), total=total or None)
 
     def advance(self, count: int) -> None:
         if self._bar is not None:
             self._bar.advance(self._task, count)
 
+    # Lines go through the console like all others. While there is a bar, rich puts what is written to stderr
+    # above it.
+    def note(self, text: str) -> None:
+        self._console.log(text)
+
     def warn(self, text: str) -> None:
-        self._console.keep(text, "warning", {})
-        self.note(text)
+        self._console.log(text, "warning", event="warning")
 
     def step(self, text: str, **fields: Any) -> None:
         self._console.keep(text, "info", fields)
         super().step(text)
-
-    def note(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(safe(text))
-        else:
-            self._console.log(text)
 
     def done(self) -> None:
         if self._bar is not None:

@@ -18,6 +18,9 @@ from typing import Any, TextIO
 
 from installer.shared.terminal import interrupts
 
+AT_QUESTION = "no answer; nothing was changed"
+"""What is known where a question was not answered."""
+
 
 class _Output(io.FileIO):
     """A descriptor that takes everything, whether or not it can be written.
@@ -119,11 +122,15 @@ def write(stream: TextIO | None, text: str) -> OSError | None:
 
 @contextmanager
 def question() -> Iterator[None]:
-    """End the line of a question if it is interrupted: the message that follows starts a line of its own."""
+    """End the line of a question if it is interrupted: the message that follows starts a line of its own.
+
+    The exception has the note `AT_QUESTION`: who was asked has to know what became of it.
+    """
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         write(sys.stderr, "\n")
+        stopped.add_note(AT_QUESTION)
         raise
 
 

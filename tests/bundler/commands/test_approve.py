@@ -64,7 +64,7 @@ class TestGood:
         assert not listed.stderr
 
     @pytest.mark.needs("gpgv")
-    def test_by_gpg(self, path: Path) -> None:
+    def test_an_approval_is_signed_by_gpg(self, path: Path) -> None:
         from bundler.signing.gpg import GpgSigner
 
         needs("gpgv")
@@ -75,7 +75,9 @@ class TestGood:
 
 
 class TestCost:
-    def test_it_takes_no_longer_on_a_large_bundle_and_leaves_the_payload(self, tmp_path: Path) -> None:
+    def test_an_approval_of_a_large_bundle_takes_no_longer_and_leaves_the_payload(
+        self, tmp_path: Path
+    ) -> None:
         size = 40 * 2**30
         plan = build.plan({"docs/a": b"a"}, room=512)
         entry = FileEntry("trees/t/big", size, "0" * 64, 0o644, "tree")
@@ -92,7 +94,7 @@ class TestCost:
 
 
 class TestBeside:
-    def test_with_sidecar_the_bundle_stays_as_it_is(self, world: World, path: Path) -> None:
+    def test_an_approval_in_a_sidecar_leaves_the_bundle_as_it_is(self, world: World, path: Path) -> None:
         before = path.read_bytes()
         done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=sidecar_path(path))
         assert path.read_bytes() == before
@@ -102,13 +104,15 @@ class TestBeside:
         found, strays = group_files(files, "x")
         assert (len(found), len(found[0].signatures), strays) == (1, 2, [])
 
-    def test_both_count_together(self, world: World, path: Path) -> None:
+    def test_approvals_in_the_bundle_and_beside_it_count_together(self, world: World, path: Path) -> None:
         world.verify(BytesMedium(replace(world, approvals=APPROVALS).tar()))
         both = replace(world, beside=(Said("ops"), Said("security")))
         _, decision = both.verify()
         assert len(decision.counted) == 3
 
-    def test_into_a_directory_that_was_named(self, path: Path, tmp_path: Path) -> None:
+    def test_an_approval_is_written_into_the_directory_that_was_named(
+        self, path: Path, tmp_path: Path
+    ) -> None:
         done = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=tmp_path / "out")
         assert done.directory == tmp_path / "out"
         assert len(read_sidecar(tmp_path / "out", required=True)) == 3
@@ -118,7 +122,9 @@ class TestBeside:
         second = approve.approve_bundle(path, OPS, ASKED, NOW, sidecar=sidecar_path(path))
         assert not set(first.files) & set(second.files)
 
-    def test_where_the_bundle_cannot_be_written_to(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_bundle_that_cannot_be_written_is_approved_beside_it(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(os, "access", lambda _path, _mode: False)
         assert approve.approve_bundle(path, OPS, ASKED, NOW).directory == sidecar_path(path)
 
@@ -139,7 +145,7 @@ class TestBeside:
         with pytest.raises(TamperedError, match="more than 65536"):
             read_sidecar(tmp_path)
 
-    def test_one_that_was_named_has_to_be_there(self, tmp_path: Path) -> None:
+    def test_a_sidecar_that_was_named_has_to_be_there(self, tmp_path: Path) -> None:
         assert read_sidecar(tmp_path / "none") == {}
         with pytest.raises(UsageError):
             read_sidecar(tmp_path / "none", required=True)
@@ -163,7 +169,9 @@ class TestRefused:
             ({"expires": "2020-01-01T00:00:00Z"}, "--expires"),
         ],
     )
-    def test_a_request_that_makes_no_sense(self, path: Path, change: dict[str, object], option: str) -> None:
+    def test_a_request_that_makes_no_sense_is_refused(
+        self, path: Path, change: dict[str, object], option: str
+    ) -> None:
         before = path.read_bytes()
         with pytest.raises(UsageError) as caught:
             approve.approve_bundle(path, OPS, replace(ASKED, **change), NOW)
@@ -175,14 +183,14 @@ class TestRefused:
             approve.approve_bundle(path, OPS, ApprovalRequest("x", "Y", "soon", ("-",), notes="\n"), NOW)
         assert len(caught.value.problems) == 5
 
-    def test_what_is_no_bundle(self, tmp_path: Path) -> None:
+    def test_what_is_no_bundle_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x").write_bytes(b"hello" * 1000)
         with pytest.raises(TamperedError):
             approve.approve_bundle(tmp_path / "x", OPS, ASKED, NOW)
         with pytest.raises(UsageError):
             approve.approve_bundle(tmp_path / "none", OPS, ASKED, NOW)
 
-    def test_while_another_process_signs(self, path: Path) -> None:
+    def test_a_bundle_that_another_process_signs_is_busy(self, path: Path) -> None:
         import fcntl
 
         with path.open("rb") as file:
@@ -190,7 +198,7 @@ class TestRefused:
             with pytest.raises(BusyError):
                 approve.approve_bundle(path, OPS, ASKED, NOW)
 
-    def test_more_than_fit(self, path: Path) -> None:
+    def test_more_approvals_than_fit_are_refused(self, path: Path) -> None:
         bundle = open_bundle(FileSource(path), unsafe_trust_anyone)
         assert bundle.read_tail()
         many = [f"approvals/ops-{OPS.keyid8}.{n}.json" for n in range(2, 100)]

@@ -2,93 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bundler.signing.cosign import encrypt_key
-from bundler.trust.root_files import root_bytes
-from installer.core.format.manifest import Deployment
-from installer.core.trust.root import Policy, Root
+from installer.core.trust.root import PRODUCTION, Policy
 from tests.rig import bundlebuild as build
-from tests.rig.trustworld import FILES, NOW, World, person, root
-
-LATER = NOW + timedelta(days=3650)
-"""By the clock of the machine that runs the tests."""
-SCRIPT = {"deploy/apply.sh": b"#!/bin/sh\nuseradd eve\n"}
+from tests.rig.approvaldesk import LATER, ApprovalDesk, encrypted, interrupt_append, plan
+from tests.rig.trustworld import NOW, World, person, root
 
 
-def plan(**fields: Any) -> build.Plan:
-    files = {**FILES, **SCRIPT}
-    order = ("docs/ROLLBACK.md", "docs/a", "deploy/apply.sh", "trees/t/b")
-    return build.plan(
-        {path: files[path] for path in order}, room=512, rollback="docs/ROLLBACK.md",
-        entries={"deploy/apply.sh": {"kind": "script", "mode": 0o755}},
-        deploy=(Deployment("script", {"apply": "deploy/apply.sh", "roll_forward_only": "adds a user"}),),
-        **{"expires": int(LATER.timestamp()), **fields},
-    )  # fmt: skip
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setenv("COSIGN_PASSWORD", "")
-    made = Desk(tmp_path, capsys)
-    made.bundle(World(plan=plan(), approvals=()))
-    made.root(root(expires=LATER))
-    return made
-
-
-@functools.cache
-def encrypted(name: str) -> bytes:
-    """The key file of a person; its password takes a while on purpose."""
-    return encrypt_key(person(name).signer._private, b"")
-
-
-class Desk:
-    """A transfer desk on which `bundle` runs in this process."""
-
-    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.path, self._capsys = path, capsys
-        for name in ("Sec", "Ops", "Rea"):
-            (path / f"{name}.key").write_bytes(encrypted(name))
-        (path / "Rea.pub").write_text(person("Rea").key.public)
-
-    def bundle(self, world: World) -> None:
-        (self.path / "b.tar").write_bytes(world.tar())
-
-    def root(self, made: Root) -> None:
-        (self.path / "root.json").write_bytes(root_bytes(made))
-
-    def run(self, *words: str, key: str = "Sec", json_: bool = False) -> tuple[int, str, str]:
-        """Runs `bundle approve`; gives exit code, stdout and stderr."""
-        from bundler.cli.main import app
-        from bundler.cli.options import console
-        from installer.shared.command_line import run_app
-
-        console.json_output = False
-        given = ["approve", str(self.path / "b.tar"), "--key", str(self.path / f"{key}.key")]
-        code = run_app(console, app, [*given, *words, *(["--json"] if json_ else [])])
-        said = self._capsys.readouterr()
-        return code, said.out, said.err
-
-    def approve(
-        self, *words: str, role: str = "security", env: str = "production", **more: Any
-    ) -> tuple[int, str, str]:
-        trusted = ("--root", str(self.path / "root.json"))
-        return self.run("--role", role, "--env", env, *trusted, "--yes", *words, **more)
-
-    @property
-    def approvals(self) -> list[str]:
-        return list(build.read((self.path / "b.tar").read_bytes()).read_tail())
-
-
-def test_it_shows_what_is_approved_and_signs(desk: Desk) -> None:
+def test_approve_shows_what_is_approved_and_signs_it(desk: ApprovalDesk) -> None:
     code, out, err = desk.approve("--note", "scanned")
     assert code == 0, err
     identity = build.read((desk.path / "b.tar").read_bytes()).identity
@@ -108,7 +35,7 @@ def test_it_shows_what_is_approved_and_signs(desk: Desk) -> None:
     assert len(desk.approvals) == 3
 
 
-def test_the_document_says_what_was_verified(desk: Desk) -> None:
+def test_the_document_says_what_was_verified(desk: ApprovalDesk) -> None:
     code, out, _ = desk.approve(json_=True)
     document = json.loads(out)["verified"]
     assert code == 0
@@ -116,7 +43,7 @@ def test_the_document_says_what_was_verified(desk: Desk) -> None:
     assert document["risk_counts"]["root"] == 1
 
 
-def test_without_a_terminal_a_missing_answer_names_the_flag(desk: Desk) -> None:
+def test_without_a_terminal_a_missing_answer_names_the_flag(desk: ApprovalDesk) -> None:
     words = ("--role", "security", "--env", "production", "--root", str(desk.path / "root.json"))
     code, _, err = desk.run(*words)
     assert (code, desk.approvals) == (2, [])
@@ -124,7 +51,9 @@ def test_without_a_terminal_a_missing_answer_names_the_flag(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 17), ("", 17), ("y", 0), ("yes", 0)])
-def test_on_a_terminal_it_asks(desk: Desk, monkeypatch: pytest.MonkeyPatch, answer: str, code: int) -> None:
+def test_approve_asks_on_a_terminal(
+    desk: ApprovalDesk, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
     from bundler.cli.options import console
 
     asked = []
@@ -135,14 +64,14 @@ def test_on_a_terminal_it_asks(desk: Desk, monkeypatch: pytest.MonkeyPatch, answ
     assert bool(desk.approvals) == (code == 0)
 
 
-def test_nothing_says_whom_to_trust(desk: Desk) -> None:
+def test_nothing_says_whom_to_trust(desk: ApprovalDesk) -> None:
     code, _, err = desk.run("--role", "security", "--env", "production", "--yes")
     assert (code, desk.approvals) == (2, [])
     assert "give --root root.json" in err
     assert "--release-key PUB" in err
 
 
-def test_by_a_pinned_key(desk: Desk) -> None:
+def test_a_bundle_is_verified_by_a_pinned_key_before_its_approval(desk: ApprovalDesk) -> None:
     words = (
         "--role",
         "security",
@@ -184,7 +113,7 @@ def by_another(world: World) -> World:
     ],
 )
 def test_what_a_host_would_refuse_is_not_approved(
-    desk: Desk, make: Callable[[World], World], code: int, words: str
+    desk: ApprovalDesk, make: Callable[[World], World], code: int, words: str
 ) -> None:
     desk.bundle(make(World(plan=plan(), approvals=())))
     before = (desk.path / "b.tar").read_bytes()
@@ -194,7 +123,7 @@ def test_what_a_host_would_refuse_is_not_approved(
     assert not (desk.path / "b.tar.approvals").exists()
 
 
-def test_a_revoked_bundle_is_not_approved_by_break_glass_either(desk: Desk) -> None:
+def test_a_revoked_bundle_is_not_approved_by_break_glass_either(desk: ApprovalDesk) -> None:
     identity = build.read((desk.path / "b.tar").read_bytes()).identity
     desk.root(root(expires=LATER, revoked_bundles=frozenset({identity})))
     assert desk.approve()[0] == 12
@@ -213,14 +142,14 @@ def test_a_revoked_bundle_is_not_approved_by_break_glass_either(desk: Desk) -> N
     ],
 )
 def test_what_no_host_would_count_is_refused(
-    desk: Desk, role: str, env: str, key: str, code: int, words: str
+    desk: ApprovalDesk, role: str, env: str, key: str, code: int, words: str
 ) -> None:
     got, _, err = desk.approve(role=role, env=env, key=key)
     assert (got, words in err) == (code, True), err
     assert desk.approvals == []
 
 
-def test_a_key_that_the_root_does_not_have_or_has_revoked_or_that_has_ended(desk: Desk) -> None:
+def test_a_key_that_the_root_does_not_have_or_has_revoked_or_that_has_ended(desk: ApprovalDesk) -> None:
     made = root(expires=LATER)
     keyid = person("Sec").key.keyid
     keys = {**made.keys, keyid: replace(made.keys[keyid], not_after=NOW - timedelta(days=1))}
@@ -237,14 +166,14 @@ def test_a_key_that_the_root_does_not_have_or_has_revoked_or_that_has_ended(desk
     assert (got, "the root does not have the key" in err) == (10, True)
 
 
-def test_a_role_that_the_environment_does_not_need_is_warned_of(desk: Desk) -> None:
+def test_a_role_that_the_environment_does_not_need_is_warned_of(desk: ApprovalDesk) -> None:
     desk.root(root(expires=LATER, environments={"production": Policy({"release": 1, "ops": 1})}))
     code, _, err = desk.approve()
     assert (code, "warning: production does not require the role security" in err) == (0, True)
 
 
 def test_a_bundle_that_is_replaced_between_look_and_signature_is_refused(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: ApprovalDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bundler.cli.options import console
 
@@ -257,3 +186,83 @@ def test_a_bundle_that_is_replaced_between_look_and_signature_is_refused(
     code, _, err = desk.run(*words)
     assert (code, desk.approvals) == (11, [])
     assert "another bundle than the one that was verified" in err
+
+
+GLASS = {"production": replace(PRODUCTION, break_glass=True)}
+AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+
+
+def break_glass(desk: ApprovalDesk) -> tuple[int, str, str]:
+    return desk.approve("--note", "outage", role="break-glass", key="Boss")
+
+
+def test_break_glass_admits_the_return_of_an_expired_bundle(desk: ApprovalDesk) -> None:
+    desk.root(root(expires=LATER, environments=GLASS))
+    desk.bundle(expired(World(plan=plan(), approvals=())))
+    code, _, err = break_glass(desk)
+    assert (code, "this approval can only admit a rollback to this release" in err) == (0, True), err
+
+
+@pytest.mark.parametrize("make", [lambda world: world, expired], ids=["a valid bundle", "an expired bundle"])
+def test_break_glass_does_not_make_up_for_an_expired_root(
+    desk: ApprovalDesk, make: Callable[[World], World]
+) -> None:
+    desk.root(root(expires=AN_HOUR_AGO, environments=GLASS))
+    desk.bundle(make(World(plan=plan(), approvals=())))
+    code, _, err = break_glass(desk)
+    assert (code, "the root of this host expired on" in err, desk.approvals) == (12, True, []), err
+
+
+@pytest.mark.parametrize("make", [lambda world: world, expired], ids=["a valid bundle", "an expired bundle"])
+def test_break_glass_does_not_make_up_for_an_expired_release_key(
+    desk: ApprovalDesk, make: Callable[[World], World]
+) -> None:
+    made = root(expires=LATER, environments=GLASS)
+    keyid = person("Rea").key.keyid
+    keys = {**made.keys, keyid: replace(made.keys[keyid], not_after=AN_HOUR_AGO)}
+    desk.root(replace(made, keys=keys))
+    desk.bundle(make(World(plan=plan(), approvals=())))
+    code, _, err = break_glass(desk)
+    assert (code, desk.approvals) == (12, []), err
+
+
+MISTAKES = ("--expires", "soon", "--target", "-x-", "--note", "a\x07bell", "--change-id", "a b")
+
+
+@pytest.mark.parametrize("form", ["a key", "--prepare"])
+def test_what_is_wrong_with_the_words_is_said_at_once_and_together(desk: ApprovalDesk, form: str) -> None:
+    """Before the bundle is read, which is damaged here, and before the key is, which is absent."""
+    desk.bundle(tampered(World(plan=plan(), approvals=())))
+    words = ("--role", "security", "--env", "production", "--root", str(desk.path / "root.json"), "--yes")
+    key = ("--prepare",) if form == "--prepare" else ("--key", str(desk.path / "none.key"))
+    code, _, err = desk.call(*words, *MISTAKES, *key)
+    assert code == 2
+    assert [f"- {option}: " in err for option in MISTAKES[::2]] == [True] * 4, err
+
+
+def test_a_rollback_to_the_same_version_is_refused_before_the_payload_is_read(desk: ApprovalDesk) -> None:
+    desk.bundle(tampered(World(plan=plan(), approvals=())))
+    code, _, err = desk.approve("--rollback-to", "v1.4.0")
+    assert (code, "--rollback-to: is the version that this bundle installs" in err) == (2, True), err
+
+
+def test_a_bundle_that_needs_a_repair_is_named_before_the_key_and_the_payload_are_read(
+    desk: ApprovalDesk,
+) -> None:
+    desk.bundle(tampered(World(plan=plan(), approvals=())))
+    interrupt_append(desk.path / "b.tar")
+    words = ("--role", "security", "--env", "production", "--root", str(desk.path / "root.json"), "--yes")
+    code, _, err = desk.call(*words, "--key", str(desk.path / "none.key"))
+    assert (code, "an earlier `bundle approve` was interrupted" in err) == (30, True), err
+    assert "b.tar --repair`" in err
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [("production", "hosts refuse the bundle there"), ("lab", "hosts that trust it require no approvals")],
+)
+def test_a_root_without_policies_is_told_as_hosts_take_it(desk: ApprovalDesk, env: str, said: str) -> None:
+    desk.root(root(expires=LATER, environments={}))
+    code, _, err = desk.approve(env=env)
+    assert code == 0, err
+    assert said in err

@@ -164,7 +164,7 @@ class TestFailure:
         assert not product.target.exists()
         assert product.leftovers() == []
 
-    def test_an_input_that_vanishes_between_looking_and_reading(self, product: Product) -> None:
+    def test_an_input_that_vanishes_between_looking_and_reading_ends_create(self, product: Product) -> None:
         from bundler.config.loader import load
 
         config = load(product.directory, "1.4.0")
@@ -200,7 +200,7 @@ class TestFailure:
         assert "wait until the build" in caught.value.hint
         self.nothing(product)
 
-    def test_a_full_disk(self, product: Product) -> None:
+    def test_a_full_disk_leaves_nothing(self, product: Product) -> None:
         """RLIMIT_FSIZE gives the same short write and error as a file system that is full for this file."""
         (product.directory / "web/large.bin").write_bytes(os.urandom(3 << 20))
         done = subprocess.run(
@@ -231,7 +231,7 @@ class TestFailure:
             subprocess.run(["umount", small], check=True)
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    def test_a_signal_in_the_middle(self, product: Product, number: signal.Signals) -> None:
+    def test_a_signal_in_the_middle_leaves_nothing(self, product: Product, number: signal.Signals) -> None:
         (product.directory / "web/large.bin").write_bytes(os.urandom(64 << 20))
         for _ in range(5):
             running = subprocess.Popen(
@@ -272,7 +272,7 @@ class TestFailure:
             time.sleep(0.002)
         return False
 
-    def test_an_input_that_is_written_to_while_it_is_read(self, product: Product) -> None:
+    def test_an_input_that_is_written_to_while_it_is_read_ends_create(self, product: Product) -> None:
         """The writer never stops: whatever is read changes before or after it."""
         path = product.directory / "web/large.bin"
         path.write_bytes(bytes(24 << 20))

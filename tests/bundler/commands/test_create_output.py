@@ -5,12 +5,18 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+from bundler.commands.create import plan_bundle, write_bundle
+from bundler.config.loader import load
+from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
+from installer.core.format.manifest import Image
+from installer.shared.progress import Progress
 from tests.rig.answers import validator
 from tests.rig.product import EPOCH, YAML, Product
 
@@ -64,6 +70,31 @@ def test_a_dry_run_is_a_summary_and_all_lists_every_file(run: Run, product: Prod
         assert "trees/web/299.js" in out
 
 
+def with_binaries(product: Product, *lines: str) -> None:
+    """Let the bundle.yaml of a product list further binaries."""
+    more = "".join(f"  - {line}\n" for line in lines)
+    (product.directory / "bundle.yaml").write_text(YAML.replace("trees:\n", f"{more}trees:\n"))
+
+
+def test_every_problem_of_the_inputs_is_shown_however_many_there_are(product: Product) -> None:
+    with_binaries(product, *(f"{{path: none/{n:02}, install: /opt/{n}}}" for n in range(62)))
+    done = product.run("create", "v1.4.0")
+    assert done.returncode == 30
+    assert [n for n in range(62) if f"none/{n:02} does not exist" not in done.stderr] == []
+    assert "--all" not in done.stderr
+
+
+def test_many_problems_of_one_kind_are_shortened_unless_all_is_asked_for(product: Product) -> None:
+    with_binaries(product, *(f"{{path: build/chatd, install: /opt/{n}}}" for n in range(30)))
+    done = product.run("create", "v1.4.0")
+    assert done.returncode == 30
+    assert "- 30 × build/chatd is also listed in line 6" in done.stderr
+    assert ("bundle.yaml:37" in done.stderr, "; --all shows all of them" in done.stderr) == (False, True)
+    done = product.run("create", "v1.4.0", "--all")
+    assert done.returncode == 30
+    assert ("bundle.yaml:37: build/chatd" in done.stderr, "--all" in done.stderr) == (True, False)
+
+
 def test_a_directory_that_is_not_there_is_not_made(run: Run, product: Product) -> None:
     code, _, err = run("create", "v1.4.0", "-o", "stick typo/b.tar")
     assert (code, (product.directory / "stick typo").exists()) == (30, False)
@@ -75,6 +106,7 @@ def test_a_directory_that_is_not_there_is_not_made(run: Run, product: Product) -
     assert (code, (product.directory / "typo").exists()) == (30, False), err
 
 
+@pytest.mark.needs("git")
 def test_warnings_are_on_stderr_and_in_the_document(run: Run, product: Product) -> None:
     (product.directory / "docs/UPGRADE.md").write_text("TODO\n")
     for words in (("--dry-run",), ()):
@@ -125,6 +157,7 @@ def test_what_is_left_out_and_let_through_is_shown(run: Run, product: Product) -
         ]
 
 
+@pytest.mark.needs("git")
 def test_a_pipeline_without_a_commit_needs_a_time(
     run: Run, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,12 +202,56 @@ def test_templates_are_listed(run: Run, product: Product) -> None:
     assert sorted(product.directory.iterdir()) == before
 
 
-def test_a_waiting_engine_is_named(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bundler.image_sources.docker import EngineSource
-    from bundler.image_sources.oci import LayoutSource
+class Course(Progress):
+    """What is reported, and what a source does, in order."""
 
-    assert EngineSource.waits_for == "the Docker engine"
-    assert LayoutSource.waits_for == ""
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.events.append(text)
+
+
+def source_that(waits_for: str, course: Course) -> ImageSource:
+    """A source without images, which says in the course when it is asked for them."""
+    name = waits_for
+
+    class Source(ImageSource):
+        key = ""
+        takes = "reference"
+        waits_for = name
+
+        @classmethod
+        def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
+            return cls()
+
+        def resolve(self) -> list[ResolvedImage]:
+            return []
+
+        def pack(self, sink: BlobSink) -> list[Image]:
+            course.events.append("asked for the images")
+            return []
+
+    return Source()
+
+
+def course_with(product: Product, waits_for: str) -> list[str]:
+    """Creates the bundle with such a source; gives what happened."""
+    course = Course()
+    planned = plan_bundle(load(product.directory, "1.4.0"))
+    write_bundle(replace(planned, sources=(source_that(waits_for, course),)), product.target, (), course)
+    return course.events
+
+
+def test_what_prepares_the_images_is_named_before_it_is_waited_for(product: Product) -> None:
+    assert course_with(product, "the tape robot") == [
+        "waiting for the tape robot, which prepares the images before it sends them",
+        "asked for the images",
+    ]
+
+
+def test_a_source_that_sends_at_once_is_not_waited_for(product: Product) -> None:
+    assert course_with(product, "") == ["asked for the images"]
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ import pytest
 
 from bundler.commands.diff import Difference, diff_bundles
 from installer.core.errors import UsageError
-from installer.core.format.manifest import Deployment, Image, LinkEntry
+from installer.core.format.entries.config_file import OnChange
+from installer.core.format.manifest import ClusterNeeds, Deployment, Image, LinkEntry, ValuesLayer
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import FILES, Plan
 from tests.rig.manifests import CONFIG, IMAGE, LAYER, MANIFEST, PLAIN
@@ -42,7 +43,12 @@ def test_the_same_release_has_no_difference(compare: Any) -> None:
     assert "no differences: the two list the same files" in found.as_text()
 
 
-def test_it_says_what_was_not_checked(compare: Any) -> None:
+def test_what_is_expected_of_a_cluster_is_a_difference(compare: Any) -> None:
+    found = compare(build.plan(), build.plan(version="1.4.1", cluster=ClusterNeeds("cluster.peers")))
+    assert '+  "peers": "cluster.peers",' in "\n".join(found.texts)
+
+
+def test_diff_says_what_was_not_checked(compare: Any) -> None:
     plan = build.plan()
     found = compare(plan, plan.changed("bin/linux-amd64/chatd", data=b"?" * 768))
     # The lists are the same; the payload is not, and nobody has looked at it.
@@ -52,6 +58,20 @@ def test_it_says_what_was_not_checked(compare: Any) -> None:
     assert "`bundle verify BUNDLE --root root.json` for both" in text
     document = found.as_json()
     assert (document["same_identity"], document["payload_read"], document["verified"]) == (True, False, False)
+
+
+def test_a_change_of_values_for_an_environment_is_shown_with_its_lines(compare: Any) -> None:
+    def with_values(name: str, data: bytes) -> Plan:
+        path = "config/production.yaml"
+        row = ValuesLayer("environment", name, path)
+        return build.plan({path: data}, entries={path: {"kind": "values"}}, values_layers=(row,))
+
+    found = compare(with_values("production", b"a: 1\n"), with_values("test", b"a: 2\n"))
+    assert changes(found) == [("config/production.yaml", "changed")]
+    text = found.as_text()
+    assert "-a: 1\n+a: 2" in text
+    assert '-   "name": "production"' in text
+    assert '+   "name": "test"' in text
 
 
 def test_what_only_one_of_the_two_does_as_root_is_named(compare: Any) -> None:
@@ -112,6 +132,17 @@ def test_what_the_release_does_is_compared_too(compare: Any) -> None:
     text = "\n".join(compare(build.plan(), new).texts)
     assert '+   "method": "compose"' in text
     assert '+   "target": "empty"' in text
+
+
+def test_what_is_said_of_a_configuration_file_is_compared_too(compare: Any) -> None:
+    def saying(**fields: Any) -> Plan:
+        path = "config/chatd.yaml.j2"
+        return build.plan({path: FILES[path]}, entries={path: {"install": "/etc/chatd", **fields}})
+
+    new = saying(validate=("chatd", "{file}"), on_change=OnChange(reload="chatd.service"))
+    text = "\n".join(compare(saying(), new).texts)
+    assert '+    "{file}"' in text
+    assert '+    "reload": "chatd.service"' in text
 
 
 def test_an_image_of_another_tag_is_changed_and_its_layers_counted(compare: Any) -> None:

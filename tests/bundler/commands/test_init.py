@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 
 import jsonschema
@@ -12,6 +13,7 @@ import yaml
 
 from bundler.commands.init import init_project, templates
 from bundler.commands.schema import bundle_schema
+from bundler.config.loader import load
 from installer.core.errors import UnfitInputError, UsageError
 
 
@@ -72,6 +74,23 @@ def test_an_editor_finds_the_schema_next_to_bundle_yaml(tmp_path):
     assert not jsonschema.Draft202012Validator(document).is_valid(value | {"porduct": "x"})
 
 
+@pytest.mark.parametrize("template", ["systemd", "compose"])
+def test_what_is_commented_out_can_be_used_as_it_is(tmp_path, template):
+    init_project(tmp_path / "shop", template)
+    path = tmp_path / "shop/bundle.yaml"
+    text, count = re.subn(r"(?m)^( *)# (?=(validate|on_change|timeout|cluster): )", r"\1", path.read_text())
+    assert count == 4
+    values = tmp_path / "shop/config/values.yaml"
+    values.write_text(f"{values.read_text()}cluster: {{node: '', peers: []}}\n")
+    (tmp_path / "shop/config/values.schema.json").write_text("{}")
+    path.write_text(text)
+    jsonschema.validate(yaml.safe_load(text), json.loads(bundle_schema().text))
+    if template == "systemd":
+        loaded = load(path.parent, "0.1.0")
+        (item,) = (each for each in loaded.items if each.kind == "template")
+        assert (item.validate, item.timeout) == (("sh", "-n", "{file}"), 60)
+
+
 def test_the_example_program_runs_and_answers_its_probe(tmp_path):
     product = tmp_path / "door-bell"
     init_project(product)
@@ -96,12 +115,12 @@ def test_the_example_program_runs_and_answers_its_probe(tmp_path):
 @pytest.mark.parametrize(
     ("words", "first", "last"),
     [
-        ([], "wrote CHANGELOG.md", "next: bundle create v0.1.0"),
-        (["door-bell"], "wrote door-bell/CHANGELOG.md", "next: bundle create v0.1.0 -C door-bell"),
-        (["my bell"], "wrote my bell/CHANGELOG.md", "next: bundle create v0.1.0 -C 'my bell'"),
+        ([], "wrote CHANGELOG.md", "next: `bundle create v0.1.0`"),
+        (["door-bell"], "wrote door-bell/CHANGELOG.md", "next: `bundle create v0.1.0 -C door-bell`"),
+        (["my bell"], "wrote my bell/CHANGELOG.md", "next: `bundle create v0.1.0 -C 'my bell'`"),
     ],
 )
-def test_it_prints_what_can_be_typed_next_from_where_one_stands(
+def test_init_prints_commands_that_can_be_typed_in_the_current_directory(
     tmp_path, monkeypatch, capsys, words, first, last
 ):
     from bundler.cli.main import app, console

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bundler.archive import allowed_document
 from bundler.commands.inspect import VIEWS, inspect_bundle
+from bundler.config.secrets.allowances import Allowed
 from installer.core.errors import TamperedError, UsageError
-from installer.core.format.manifest import Deployment, DirectoryEntry, LinkEntry
+from installer.core.format.entries.config_file import OnChange
+from installer.core.format.manifest import (
+    ClusterNeeds,
+    Deployment,
+    DirectoryEntry,
+    LinkEntry,
+    ValuesLayer,
+)
 from installer.core.limits import LIMITS
 from installer.shared.terminal.text import safe
 from tests.rig import bundlebuild as build
@@ -47,6 +57,24 @@ def test_every_view_has_a_text_and_a_document(path: Path, view: str) -> None:
     json.dumps(report.document)
 
 
+def test_what_hosts_make_of_a_step_is_shown_with_its_place(tmp_path: Path) -> None:
+    files = {"docs/CHANGELOG.md": b"x", "deploy/compose.yaml": b"services: {}\n", "deploy/x.env.j2": b"A=1\n"}
+    entries = {"deploy/compose.yaml": {"kind": "compose"}, "deploy/x.env.j2": {"kind": "template"}}
+    options = {"file": "deploy/compose.yaml", "env": "deploy/x.env.j2", "override": "site.yaml"}
+    plan = build.plan(files, entries=entries, deploy=(Deployment("compose", options),))
+    text = inspect_bundle(write(tmp_path, build.signed(plan)), "deploy").text
+    assert "env: deploy/x.env.j2  (hosts render it to deploy/.env in the directory of the release)" in text
+    assert "override: site.yaml  (of the site, if it has one: /etc/waybill/lan-chat/site.yaml)" in text
+
+
+def test_what_is_expected_of_a_cluster_is_shown_with_its_word(tmp_path: Path) -> None:
+    needs = ClusterNeeds("cluster.peers", quorum="majority")
+    report = inspect_bundle(write(tmp_path, build.signed(build.plan(cluster=needs))))
+    assert "cluster     peers of cluster.peers, connect, quorum majority\n" in report.text
+    assert "requires    cluster/1: hosts with an earlier installer refuse the bundle\n" in report.text
+    assert report.document["manifest"]["cluster"] == {"peers": "cluster.peers", "quorum": "majority"}
+
+
 def test_files_and_links_are_listed_with_their_places(path: Path) -> None:
     text = inspect_bundle(path, "files").text
     assert "trees/web/start.html -> index.html" in text
@@ -56,6 +84,23 @@ def test_files_and_links_are_listed_with_their_places(path: Path) -> None:
 def test_documents_are_shown_whole(path: Path) -> None:
     assert "# Changes\n\n## 1.4.0" in inspect_bundle(path, "docs").text
     assert "listen: {{ port }}" in inspect_bundle(path, "config").text
+
+
+def test_values_are_shown_with_the_environment_or_cluster_that_they_are_for(tmp_path: Path) -> None:
+    rows = [ValuesLayer("cluster", f"plant-{number:02}", "config/plants.yaml") for number in range(12)]
+    rows.append(ValuesLayer("environment", "production", "config/production.yaml"))
+    files = {"config/plants.yaml": b"a: 1\n", "config/production.yaml": b"a: 2\n"}
+    entries = {name: {"kind": "values"} for name in files}
+    path = write(tmp_path, build.plan(files, entries=entries, values_layers=tuple(rows)))
+    overview = inspect_bundle(path)
+    assert "\nvalues      for the environments production\n" in overview.text
+    assert "plant-00, plant-01" in overview.text
+    assert "plant-09, … 2 more: see `inspect config`" in overview.text
+    assert len(overview.document["manifest"]["values_layers"]) == 13
+    assert "requires    layers/1: hosts with an earlier installer refuse the bundle" in overview.text
+    config = inspect_bundle(path, "config").text
+    assert "=== config/production.yaml for environment production (5 B)\na: 2" in config
+    assert "for cluster plant-00, cluster plant-01, " in config
 
 
 def test_a_document_that_was_changed_is_not_shown(tmp_path: Path) -> None:
@@ -193,6 +238,34 @@ def test_steps_and_real_places_are_shown(bad: Path) -> None:
     assert report.document["directories"][0]["mode"] == "0777"
 
 
+def test_what_configuration_files_run_and_reach_is_in_every_view_of_a_reviewer(tmp_path: Path) -> None:
+    entries: dict[str, dict[str, Any]] = {
+        "config/a": {
+            "install": "/etc/a",
+            "validate": ("sh", "-c", "useradd eve", "{file}"),
+            "on_change": OnChange(reload="nginx.service"),
+        },
+        "config/b": {"install": "/etc/b", "on_change": OnChange(command=("/usr/bin/sync-b", "all"))},
+    }
+    plan = build.plan(dict.fromkeys(entries, b""), entries=entries)
+    path = write(tmp_path, build.signed(plan))
+    risks = inspect_bundle(path, "risks").text
+    for line in (
+        "config/a: validate: runs as root before /etc/a changes, to check it: sh -c 'useradd eve' {file}",
+        "config/a: validate: changes who may log in or act as root: sh -c useradd eve {file}",
+        "config/a: reload nginx.service whenever /etc/a changes",
+        "config/b: on_change: runs as root whenever /etc/b changes: /usr/bin/sync-b all",
+    ):
+        assert line in risks
+    assert "config/b: on_change (as root): /usr/bin/sync-b all" in inspect_bundle(path, "scripts").text
+    deploy = inspect_bundle(path, "deploy")
+    assert "/etc/a is checked before it changes; runs as root: sh -c 'useradd eve' {file}" in deploy.text
+    assert "/etc/b has changed: run /usr/bin/sync-b all; as root" in deploy.text
+    assert [each["install"] for each in deploy.document["configuration"]] == ["/etc/a", "/etc/b"]
+    (one, _) = inspect_bundle(path, "files").document["files"]
+    assert one["on_change"] == {"reload": "nginx.service", "restart": "", "command": ()}
+
+
 def test_a_changed_script_is_not_shown_and_the_overview_says_so(tmp_path: Path) -> None:
     plan = build.plan(BAD, entries=BAD_ENTRIES, deploy=BAD_STEPS)
     path = write(tmp_path, build.signed(plan).changed("deploy/apply.sh", data=b"#!/bin/sh\nuseradd bob\n"))
@@ -200,3 +273,41 @@ def test_a_changed_script_is_not_shown_and_the_overview_says_so(tmp_path: Path) 
         with pytest.raises(TamperedError, match="does not match the signed list"):
             inspect_bundle(path, view)
     assert "NOT EXAMINED: " in inspect_bundle(path).text
+
+
+LET_THROUGH = Allowed("trees/t/demo.env", "a literal PASSWORD", "of the demo only")
+
+
+def with_exceptions(data: bytes = b"") -> Plan:
+    """A bundle that lists what was let through."""
+    listed = data or allowed_document.make([LET_THROUGH])
+    return build.signed(build.plan({allowed_document.NAME: listed, "trees/t/demo.env": b"x"}))
+
+
+def test_what_was_let_through_is_in_the_overview(tmp_path: Path) -> None:
+    report = inspect_bundle(write(tmp_path, with_exceptions()))
+    assert (
+        "ALLOWED     trees/t/demo.env: a literal PASSWORD; reason: of the demo only"
+        in report.text.splitlines()
+    )
+    assert report.document["secrets_allowed"] == [LET_THROUGH._asdict()]
+
+
+def test_a_changed_list_of_what_was_let_through_is_not_shown_and_the_overview_says_so(tmp_path: Path) -> None:
+    data = allowed_document.make([LET_THROUGH]).replace(b"demo only", b"DEMO ONLY")
+    path = write(tmp_path, with_exceptions().changed(allowed_document.NAME, data=data))
+    report = inspect_bundle(path)
+    (line,) = [each for each in report.text.splitlines() if each.startswith("ALLOWED")]
+    assert line.startswith("ALLOWED     NOT SHOWN: ")
+    assert line.endswith("docs/SECRETS-ALLOWED.md does not match the signed list")
+    assert "product     lan-chat" in report.text
+    # Unknown, which is not the same as none.
+    assert report.document["secrets_allowed"] is None
+
+
+def test_a_list_of_what_was_let_through_that_is_too_large_is_not_taken_for_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    report = inspect_bundle(write(tmp_path, with_exceptions(b"x" * (LIMITS.document_bytes + 1))))
+    assert "ALLOWED     NOT SHOWN: " in report.text
+    assert report.document["secrets_allowed"] is None

@@ -78,7 +78,7 @@ def test_an_input_that_cannot_be_bundled_is_about_the_same_release(made: Path, r
     (made / "bundle.yaml").write_text(YAML)
 
 
-def test_each_way_to_look_at_a_bundle(made: Path, run: Run) -> None:
+def test_each_way_to_look_at_a_bundle_has_its_document(made: Path, run: Run) -> None:
     for version in ("1.3.0", "1.4.0"):
         run("create", version, "--key", "release.key", "-o", f"{version}.tar")
     for view in ("", "deploy", "scripts", "risks", "files", "images", "config", "approvals", "sbom", "docs"):
@@ -132,7 +132,7 @@ def test_the_commands_of_trust_say_which_root_there_was_and_is(made: Path, run: 
     assert run("trust", "sheet", "root.json", "-o", "sheet.html")["path"] == "sheet.html"
 
 
-def test_what_else_there_is(made: Path, run: Run) -> None:
+def test_the_remaining_commands_have_their_documents(made: Path, run: Run) -> None:
     assert run("init", "new")["written"]
     assert run("init", "new", code=30)["written"] is None
     assert run("schema")["document"]["title"]

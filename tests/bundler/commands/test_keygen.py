@@ -20,13 +20,13 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COSIGN_PASSWORD", "x")
 
 
-def test_where_there_are_modes_only_the_owner_reads_it(tmp_path: Path) -> None:
+def test_only_the_owner_reads_a_private_key_where_the_file_system_has_modes(tmp_path: Path) -> None:
     pair = generate_key_pair(tmp_path / "release")
     assert stat.S_IMODE(pair.private.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o755, 0o640, 0o604])
-def test_where_there_are_none_nothing_is_written(
+def test_no_key_is_written_where_the_file_system_has_no_modes(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on FAT, which gives every file the mode of the mount."""
@@ -59,12 +59,12 @@ def stick(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("stick", ["umask=000", "umask=022"], indirect=True)
-def test_on_a_real_stick_it_is_refused(stick: Path) -> None:
+def test_keygen_is_refused_on_a_real_stick(stick: Path) -> None:
     with pytest.raises(UsageError, match="this file system gives it the mode 07"):
         generate_key_pair(stick / "release")
     assert list(stick.iterdir()) == []
 
 
 @pytest.mark.parametrize("stick", ["umask=077"], indirect=True)
-def test_on_a_stick_that_is_mounted_for_its_owner_it_is_written(stick: Path) -> None:
+def test_a_key_is_written_on_a_stick_that_is_mounted_for_its_owner(stick: Path) -> None:
     assert generate_key_pair(stick / "release").private.is_file()

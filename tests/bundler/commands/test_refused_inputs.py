@@ -16,7 +16,7 @@ def desk(product: Product) -> Product:
     return product
 
 
-def test_the_private_half_of_a_key_is_called_that(desk: Product) -> None:
+def test_a_private_key_in_place_of_a_public_one_is_named_as_that(desk: Product) -> None:
     ended = desk.run("verify", "b.tar", "--key", "release.key")
     assert ended.returncode == 2
     assert "release.key: is a PRIVATE key" in ended.stderr
@@ -26,7 +26,7 @@ def test_the_private_half_of_a_key_is_called_that(desk: Product) -> None:
 def test_a_policy_without_holders_names_the_command_that_adds_one(desk: Product) -> None:
     ended = desk.run("trust", "set-policy", "root.json", "production")
     assert ended.returncode == 2
-    hints = re.findall(r"hint: (bundle trust add-key .*)", ended.stderr)
+    hints = re.findall(r"hint: run `(bundle trust add-key .*)`", ended.stderr)
     assert hints == [
         f"bundle trust add-key root.json KEY.pub --role {role} --owner NAME"
         for role in ("ops", "provenance", "security")
@@ -42,4 +42,4 @@ def test_a_sheet_is_not_written_under_a_name_that_lies(desk: Product, name: str)
 
 
 def test_a_wrong_option_names_the_help_of_its_own_command(desk: Product) -> None:
-    assert "for example: bundle trust sheet root.json" in desk.run("trust", "sheet", "--nonsense").stderr
+    assert "for example: `bundle trust sheet root.json" in desk.run("trust", "sheet", "--nonsense").stderr

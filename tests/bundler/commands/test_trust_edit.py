@@ -50,14 +50,14 @@ class TestMake:
         world = World(root=load(path).root)
         world.verify()
 
-    def test_until_enough_have_signed_it_stays_one_version(self, path: Path) -> None:
+    def test_a_root_stays_one_version_until_enough_have_signed(self, path: Path) -> None:
         sign(path, "Ann")
         edited = trust_edit.add_keys(path, [person("Sam").key], ["security"], NOW)
         assert edited.file.root.version == 1
         assert len(edited.dropped) == 2
         assert load(path).signatures == ()
 
-    def test_after_that_a_change_makes_the_next_one_and_keeps_the_old(self, path: Path) -> None:
+    def test_a_change_of_a_signed_root_makes_the_next_version_and_keeps_the_old(self, path: Path) -> None:
         sign(path, "Ann", "Ben")
         old = path.read_bytes()
         edited = trust_edit.add_keys(path, [person("Sam").key], ["security"], NOW)
@@ -88,7 +88,7 @@ class TestMake:
         assert path.read_bytes() == before
         assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".pub", ".pub", ".pub"]
 
-    def test_an_unknown_role(self, path: Path) -> None:
+    def test_an_unknown_role_is_refused(self, path: Path) -> None:
         with pytest.raises(UsageError, match="unknown role"):
             trust_edit.add_keys(path, [person("Rob").key], ["boss"], NOW)
 
@@ -105,19 +105,19 @@ class TestPolicy:
         assert changed == Policy({"security": 2}, False, True, max_age_days=7)
 
     @pytest.mark.parametrize("asked", ["boss", "root", "break-glass", "security=x", "security=-1"])
-    def test_what_makes_no_sense(self, asked: str) -> None:
+    def test_a_policy_that_makes_no_sense_is_refused(self, asked: str) -> None:
         with pytest.raises(UsageError):
             make_policy("lab", requires=[asked])
 
     @pytest.mark.parametrize("age", ["14", "0d", "x", "9999d"])
-    def test_an_age_that_is_none(self, age: str) -> None:
+    def test_an_age_that_is_none_is_refused(self, age: str) -> None:
         with pytest.raises(UsageError):
             make_policy("lab", max_age=age)
 
-    def test_it_can_be_taken_away(self, path: Path) -> None:
+    def test_a_policy_can_be_removed(self, path: Path) -> None:
         assert trust_edit.set_policy(path, "production", None, NOW).file.root.environments == {}
 
-    def test_floor_and_reset_of_a_product(self, path: Path) -> None:
+    def test_floor_and_reset_of_a_product_are_set(self, path: Path) -> None:
         trust_edit.set_product(path, "lan-chat", NOW, floor="v1.4.2")
         rule = trust_edit.set_product(path, "lan-chat", NOW, reset=True).file.root.products["lan-chat"]
         assert (rule.floor, rule.reset) == (100_040_002_999, 1)
@@ -126,7 +126,7 @@ class TestPolicy:
 
 
 class TestSign:
-    def test_several_people_one_after_the_other(self, path: Path) -> None:
+    def test_several_people_can_sign_one_after_the_other(self, path: Path) -> None:
         sign(path, "Ann")
         (stand,) = load(path).standings(NOW)
         assert (stand.signed, stand.open, stand.complete) == (("Ann",), ("Ben",), False)
@@ -134,15 +134,15 @@ class TestSign:
         sign(path, "Ben")
         assert load(path).complete(NOW)
 
-    def test_twice_by_one_person_changes_nothing(self, path: Path) -> None:
+    def test_a_second_signature_by_one_person_changes_nothing(self, path: Path) -> None:
         sign(path, "Ann")
         assert trust_sign.sign_root(path, [person("Ann").signer], NOW).added == ()
 
-    def test_somebody_without_the_role(self, path: Path) -> None:
+    def test_a_signature_by_somebody_without_the_role_is_refused(self, path: Path) -> None:
         with pytest.raises(UsageError, match="does not have the role root"):
             sign(path, "Sec")
 
-    def test_by_gpg(self, path: Path) -> None:
+    def test_a_root_is_signed_by_gpg(self, path: Path) -> None:
         from bundler.commands.trust_init import key_from_gpg
         from bundler.signing.gpg import GpgSigner
 
@@ -183,13 +183,13 @@ class TestRotate:
         assert person("Sam").key.keyid not in {keyid for role in root.roles.values() for keyid in role.keys}
 
     @pytest.mark.parametrize("keyid", ["00000000", "", "Ann"])
-    def test_a_key_that_is_not_there(self, path: Path, keyid: str) -> None:
+    def test_a_key_that_is_not_there_cannot_be_removed(self, path: Path, keyid: str) -> None:
         with pytest.raises(UsageError, match="is not a key of this root"):
             trust_edit.rotate(path, NOW, removed=[keyid])
 
 
 class TestRevoke:
-    def test_keys_and_bundles(self, path: Path, tmp_path: Path) -> None:
+    def test_keys_and_bundles_can_be_revoked(self, path: Path, tmp_path: Path) -> None:
         world = World()
         bundle = tmp_path / "b.tar"
         bundle.write_bytes(world.tar())
@@ -199,7 +199,9 @@ class TestRevoke:
         assert root.revoked_bundles == {world.identity, "c" * 64}
 
     @pytest.mark.parametrize(("keys", "bundles"), [([], []), (["00000000"], []), ([], ["nothing.tar"])])
-    def test_what_is_not_there(self, path: Path, keys: list[str], bundles: list[str]) -> None:
+    def test_a_revocation_of_what_is_absent_is_refused(
+        self, path: Path, keys: list[str], bundles: list[str]
+    ) -> None:
         with pytest.raises(UsageError):
             trust_edit.revoke(path, keys, bundles, NOW)
 
@@ -228,7 +230,7 @@ class TestSheet:
         assert drawn is not None
         assert drawn[1] in page.as_html()
 
-    def test_one_that_hosts_would_not_take_says_so(self, path: Path) -> None:
+    def test_the_sheet_of_a_root_that_hosts_would_not_take_says_so(self, path: Path) -> None:
         sign(path, "Ann")
         assert "signatures are missing" in make_sheet(path, None, NOW).as_text()
         assert "expired" in make_sheet(path, None, NOW + timedelta(days=999)).warnings[0]

@@ -76,31 +76,31 @@ def test_a_gpg_key_is_taken_by_fingerprint_or_as_a_file(tmp_path: Path) -> None:
 
 
 class TestRefused:
-    def test_writing_over_a_root(self, keys: list[KeyPair], tmp_path: Path) -> None:
+    def test_an_existing_root_is_not_written_over(self, keys: list[KeyPair], tmp_path: Path) -> None:
         (tmp_path / "root.json").write_text("precious")
         with pytest.raises(UsageError, match="exists already"):
             init_root(tmp_path / "root.json", [keys[0].public], now=NOW)
         assert (tmp_path / "root.json").read_text() == "precious"
 
-    def test_no_key(self, tmp_path: Path) -> None:
+    def test_a_root_without_a_key_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--release-key"):
             init_root(tmp_path / "root.json", [], now=NOW)
 
-    def test_the_private_half(self, keys: list[KeyPair], tmp_path: Path) -> None:
+    def test_a_private_key_in_a_root_is_refused(self, keys: list[KeyPair], tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="PRIVATE"):
             init_root(tmp_path / "root.json", [keys[0].private], now=NOW)
 
-    def test_a_file_that_is_no_key(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_no_key_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "k.pub").write_bytes(b"\xffhello")
         for path in (tmp_path / "k.pub", tmp_path / "none.pub", tmp_path):
             with pytest.raises(UsageError):
                 init_root(tmp_path / "root.json", [path], now=NOW)
 
-    def test_one_key_twice(self, keys: list[KeyPair], tmp_path: Path) -> None:
+    def test_one_key_that_is_given_twice_is_refused(self, keys: list[KeyPair], tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="given twice"):
             init_root(tmp_path / "root.json", [keys[0].public] * 2, now=NOW)
 
-    def test_a_threshold_that_cannot_be_met(self, keys: list[KeyPair], tmp_path: Path) -> None:
+    def test_a_threshold_that_cannot_be_met_is_refused(self, keys: list[KeyPair], tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="have only 1 owner"):
             init_root(
                 tmp_path / "root.json", [pair.public for pair in keys], owners=["Team"], threshold=2, now=NOW
@@ -108,23 +108,27 @@ class TestRefused:
         with pytest.raises(UsageError, match="integer from 1"):
             init_root(tmp_path / "root.json", [keys[0].public], threshold=0, now=NOW)
 
-    def test_owners_that_do_not_pair_up(self, keys: list[KeyPair], tmp_path: Path) -> None:
+    def test_owners_that_do_not_pair_up_with_keys_are_refused(
+        self, keys: list[KeyPair], tmp_path: Path
+    ) -> None:
         with pytest.raises(UsageError, match="2 owners for 1 keys"):
             init_root(tmp_path / "root.json", [keys[0].public], owners=["A", "B"], now=NOW)
 
     @pytest.mark.parametrize("owner", ["", " x", "x\n", "\x1b[2J", "x" * 101])
-    def test_an_owner_that_cannot_be_shown(self, keys: list[KeyPair], tmp_path: Path, owner: str) -> None:
+    def test_an_owner_that_cannot_be_shown_is_refused(
+        self, keys: list[KeyPair], tmp_path: Path, owner: str
+    ) -> None:
         with pytest.raises(UsageError, match="is not a valid owner"):
             init_root(tmp_path / "root.json", [keys[0].public], owners=[owner], now=NOW)
 
     @pytest.mark.parametrize(
         "text", ["", "365", "0d", "-1d", "1y", "1.5d", "2026-06-01", "tomorrow", "999999d"]
     )
-    def test_a_length_of_time_that_is_none(self, text: str) -> None:
+    def test_a_length_of_time_that_is_none_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="not a duration or time"):
             parse_expiry(text, NOW)
 
-    def test_an_end_in_the_past(self) -> None:
+    def test_an_end_in_the_past_is_refused(self) -> None:
         with pytest.raises(UsageError, match="in the past"):
             parse_expiry("2026-06-01T12:00:00Z", NOW)
 
@@ -133,7 +137,7 @@ class TestRefused:
             init_root(tmp_path / "root.json", [keys[0].public], threshold=9, now=NOW)
         assert list(tmp_path.iterdir()) == []
 
-    def test_showing_what_is_not_there_or_no_root(self, tmp_path: Path) -> None:
+    def test_show_refuses_what_is_not_there_or_is_no_root(self, tmp_path: Path) -> None:
         with pytest.raises(UntrustedError):
             show_root(tmp_path / "root.json")
         (tmp_path / "root.json").write_text(json.dumps({"schema": "x"}))

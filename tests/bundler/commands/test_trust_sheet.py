@@ -33,7 +33,7 @@ def squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def test_it_has_what_is_compared_by_hand(root: Path, tmp_path: Path) -> None:
+def test_the_sheet_has_what_is_compared_by_hand(root: Path, tmp_path: Path) -> None:
     installer = tmp_path / "install"
     installer.write_bytes(b"\x7fELF program")
     page = make_sheet(root, installer, NOW)
@@ -51,17 +51,17 @@ def test_the_qr_code_is_of_the_fingerprint(root: Path) -> None:
     assert drawn in make_sheet(root, None, NOW).as_html()
 
 
-def test_it_warns_of_a_root_that_hosts_would_not_take(root: Path) -> None:
+def test_the_sheet_warns_of_a_root_that_hosts_would_not_take(root: Path) -> None:
     assert "signatures are missing" in make_sheet(root, None, NOW).as_text()
     root.write_bytes(root_bytes(replace(headed(1, "Ruth"), expires=NOW - timedelta(days=1))))
     assert "WARNING: this root has expired" in make_sheet(root, None, NOW).as_text()
 
 
-def test_without_an_installer_none_is_named(root: Path) -> None:
+def test_a_sheet_without_an_installer_names_none(root: Path) -> None:
     assert "SHA-256 of the program" not in make_sheet(root, None, NOW).as_text()
 
 
-def test_what_is_not_there_is_said(root: Path, tmp_path: Path) -> None:
+def test_the_sheet_says_what_is_absent(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         make_sheet(root, tmp_path / "none", NOW)
     with pytest.raises(UntrustedError):
@@ -80,7 +80,7 @@ def test_what_sha256sum_prints_stands_on_it_as_it_prints_it(root: Path, tmp_path
         assert line in page.as_html()
 
 
-def test_it_has_fields_to_sign_and_fits_on_one_page(root: Path) -> None:
+def test_the_sheet_has_fields_to_sign_and_fits_on_one_page(root: Path) -> None:
     policies = {f"e{number}": Policy({"release": 1}) for number in range(60)}
     root.write_bytes(root_bytes(replace(headed(1, "Ruth"), environments=policies)))
     page = make_sheet(root, root, NOW)
@@ -88,7 +88,7 @@ def test_it_has_fields_to_sign_and_fits_on_one_page(root: Path) -> None:
     assert len(lines) <= 60
     assert max(map(len, lines)) <= 80
     assert lines[-1].startswith("… ")
-    assert lines[-1].endswith("more lines: bundle trust show root.json")
+    assert lines[-1].endswith("more lines: `bundle trust show root.json`")
     for who in ("made by", "carried by", "compared on the host by"):
         assert any(line.startswith(f"{who}:") and "____" in line for line in lines)
         assert f"<td>{who}" in page.as_html()
@@ -115,7 +115,7 @@ def test_an_edit_prints_what_it_changed_and_not_the_whole_root(
     added = bundle("add-key", file, str(tmp_path / "Sec.pub"), "--role", "security")
     assert len(added.splitlines()) <= 6
     assert f"{person('Sec').key.keyid8} of Sec: security" in added
-    assert f"see all of it with: bundle trust show {file}" in added
+    assert f"see all of it with `bundle trust show {file}`" in added
     assert "role release" not in added
     policy = bundle("set-policy", file, "test", "--require", "security")
     assert "environment test\n  different owners must sign: release 1, security 1" in policy

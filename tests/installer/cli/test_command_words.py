@@ -108,15 +108,28 @@ def test_no_words_show_the_help_and_are_wrong_usage(capsys: pytest.CaptureFixtur
             "there is no option --prodcut",
             "did you mean --product?; for example: ",
         ),
-        (["recover", "--all"], "there is no option --all", "hint: for example: install recover"),
+        (["status", "-q"], "there is no option -q", "did you mean --quiet?"),
+        (["b.tar", "--timeout", "1x"], "'1x' is not a whole number of seconds", "for example: "),
+        (["b.tar", "--keep", "x"], "'x' is not a whole number", "for example: "),
+        (
+            ["recover", "--everything"],
+            "there is no option --everything",
+            "hint: for example: `install recover`",
+        ),
         (["trust", "shwo"], "there is no command 'shwo'", "did you mean `install trust show`?"),
         (
             ["trust", "frobnicate"],
             "there is no command 'frobnicate'",
             "`install trust --help` lists the commands",
         ),
-        (["apply"], "Missing argument 'BUNDLE'", "for example: install apply lan-chat-1.4.0.tar --yes"),
-        (["remove"], "Missing argument 'PRODUCT'", "for example: install remove lan-chat"),
+        (["apply"], "BUNDLE is missing", "for example: `install apply lan-chat-1.4.0.tar --yes`"),
+        (
+            ["b.tar", "--root", ""],
+            "--root has no value: its value is empty",
+            "check that the variable is set",
+        ),
+        (["plan", "b.tar", "--env", "--yes"], "--env has no value: --yes is an option", "leave --env out"),
+        (["remove"], "PRODUCT is missing", "for example: `install remove lan-chat`"),
     ],
 )
 def test_wrong_usage_shows_how_it_is_right(bench: Bench, words: list[str], what: str, hint: str) -> None:
@@ -129,3 +142,11 @@ def test_wrong_usage_shows_how_it_is_right(bench: Bench, words: list[str], what:
 def test_apply_is_the_form_for_scripts(bench: Bench) -> None:
     code, document, _ = bench.run("apply", str(bench.bundle(release())), "--yes")
     assert (code, document["changed"]) == (0, True)
+
+
+def test_whoever_is_asked_to_agree_to_a_plan_sees_whose_release_it_is(bench: Bench) -> None:
+    bundle = str(bench.bundle(release()))
+    for words in (["plan", bundle], [bundle, "--yes"]):
+        _, said = bench.text(*words)
+        assert "verified: released by Rea (cosign key " in said
+        assert "approved for production by Ops (ops), Ci (provenance), Sec (security)" in said

@@ -32,7 +32,7 @@ from tests.rig.faulty import FaultySystem, kill_at, snapshot
 from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, planned, roll_back, root
 
 
-def test_install_upgrade_and_back(host: Context) -> None:
+def test_a_host_is_installed_upgraded_and_rolled_back(host: Context) -> None:
     assert install(host, ONE).text() == "lan-chat 1.0.0 installed"
     assert "(was 1.0.0)" in install(host, TWO).text()
     assert deployed(host) == "two"
@@ -49,17 +49,17 @@ def test_a_release_directory_holds_the_members_and_three_are_kept(host: Context)
     assert (root(host) / STATE / "current/bin/linux-amd64/d").read_bytes() == b"four"
 
 
-def test_back_to_a_named_release(host: Context) -> None:
+def test_a_rollback_goes_back_to_a_named_release(host: Context) -> None:
     for spec in (ONE, TWO, THREE):
         install(host, spec)
     roll_back(host, "v1.0.0")
     assert deployed(host) == "one"
     with pytest.raises(RefusedError, match="is not a retained release") as caught:
         roll_back(host, "0.9.0")
-    assert "1.0.0, 3.0.0, 2.0.0" in caught.value.hint
+    assert "retained releases: 3.0.0, 2.0.0;" in caught.value.hint
 
 
-def test_there_is_no_way_back_from_the_first_release(host: Context) -> None:
+def test_the_first_release_cannot_be_rolled_back(host: Context) -> None:
     install(host, ONE)
     with pytest.raises(RefusedError, match="no previous release"):
         roll_back(host)
@@ -69,14 +69,15 @@ def test_a_kept_release_that_was_tampered_with_does_not_come_back(host: Context)
     install(host, ONE)
     install(host, TWO)
     (kept,) = (root(host) / STATE / "releases").glob("1-*")
-    (kept / "bin/linux-amd64/d").write_bytes(b"evil")
+    # Of the same size: what only a digest tells.
+    (kept / "bin/linux-amd64/d").write_bytes(b"eno")
     before = snapshot(root(host), besides=("var",))
     with pytest.raises(RolledBackError, match="differs from what was verified"):
         roll_back(host)
     assert snapshot(root(host), besides=("var",)) == before
     (kept / "bundle.json").write_bytes(b"{}")
     with pytest.raises(NotUndoneError, match="was changed since it was installed"):
-        roll_back(host)
+        roll_back(host, "1.0.0")
 
 
 def test_rendered_configuration_comes_back_as_it_was_then(host: Context) -> None:
@@ -105,7 +106,7 @@ def test_remove_takes_everything_off_but_the_history(host: Context) -> None:
         plan_remove(host, state)
 
 
-def test_after_going_back_the_same_bundle_is_nothing_to_do(host: Context) -> None:
+def test_the_same_bundle_is_nothing_to_do_after_a_rollback_to_it(host: Context) -> None:
     install(host, ONE)
     install(host, TWO)
     roll_back(host)
@@ -167,13 +168,18 @@ def test_a_termination_signal_is_an_orderly_way_back(host: Context) -> None:
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+def test_a_host_without_a_release_has_nothing_to_show_to_every_user(host: Context) -> None:
+    with exclusive(host):
+        assert host.system.observe(host.layout.public).kind == "absent"
+
+
 def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
     install(host, ONE)
     before = snapshot(root(host), besides=("var",))
     kill_at(host, TWO, "rename /opt/.waybill")
     assert deployed(host) == "two"
     text = status.product_status(host).text()
-    assert "was interrupted, or runs unseen; if interrupted: run `install recover`" in text
+    assert "was interrupted, or is running where this user cannot see it; run `install recover`: it " in text
     with exclusive(host) as (state, recovered):
         assert state.current is not None
         assert state.current.version == "1.0.0"
@@ -231,9 +237,9 @@ def test_a_deleted_journal_is_noticed_by_its_backups(host: Context) -> None:
         pass
     # The hint has every step, and the steps work as they are printed.
     steps = re.split(r"; \d\. ", caught.value.hint.partition("1. ")[2].partition(". See")[0])
-    assert steps[2] == "install rollback 1.0.0 --on-drift replace"
+    assert steps[2] == "`install rollback 1.0.0 --on-drift replace`"
     for step in steps[:2]:
-        subprocess.run(["sh", "-c", step.partition(" (")[0]], check=True)
+        subprocess.run(["sh", "-c", step.split("`")[1]], check=True)
     roll_back(host, "1.0.0", Options(drift=Policy("replace")))
     assert status.product_status(host).drift == ()
 
@@ -333,7 +339,7 @@ def test_everybody_can_install_below_a_root_of_their_own(host: Context, tmp_path
     assert (mine / "opt/d").stat().st_uid == 65534
 
 
-def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context) -> None:
+def test_a_host_without_its_journal_is_put_right_as_the_guide_says(host: Context) -> None:
     install(host, ONE)
     before = snapshot(root(host), besides=("var",))
     kill_at(host, TWO, "rename /var/lib/waybill/lan-chat/.waybill")
@@ -351,10 +357,10 @@ def test_without_its_journal_a_host_is_put_right_as_the_guide_says(host: Context
 
 def test_what_services_said_is_in_the_journal_and_never_more_than_it_has_room_for(tmp_path: Path) -> None:
     from installer.core.errors import Problem
-    from installer.transaction import execute
+    from installer.transaction import failures
 
     said = [Problem("container chat-1", f"{number} " + "ü" * 900) for number in range(500)]
-    lines = execute._bounded(said)
+    lines = failures.bounded(said)
     assert lines[-1].startswith("container chat-1: 499 ")
     assert 2 < len(lines) < 500
-    assert len("".join(lines).encode("unicode_escape")) <= execute.PROBLEM_BYTES
+    assert len("".join(lines).encode("unicode_escape")) <= failures.PROBLEM_BYTES

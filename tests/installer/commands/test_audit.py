@@ -64,7 +64,7 @@ def test_a_log_that_was_removed_is_noticed_by_what_was_done_here(bench: Bench) -
     assert code == 11
     assert "does not contain transaction 000001 of lan-chat" in document["problems"][0]["what"]
     code, _, said = bench.run("audit", "--seal", "was removed")
-    assert (code, said) == (0, "started a new log: the old log was missing\n")
+    assert (code, said) == (0, "warning: started a new log: the old log was missing\n")
     assert bench.run("audit")[0] == 0
 
 
@@ -135,7 +135,7 @@ def test_trust_is_told_by_version_and_fingerprint(bench: Bench, tmp_path: Path) 
     assert trusted["fingerprint"] == fingerprint(path.read_bytes())
 
 
-def test_someone_who_may_not_read_it_is_told_so() -> None:
+def test_a_user_who_may_not_read_the_log_is_told_so() -> None:
     needs("root")
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         system = System(name)

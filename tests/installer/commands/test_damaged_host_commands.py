@@ -111,7 +111,7 @@ def test_a_fault_of_the_metrics_hides_no_exit_code(ours: Bench, monkeypatch: pyt
     (ours.host / "prom").mkdir()
     (ours.host / "etc/waybill/metrics-directory").write_text("/prom\n")
 
-    def fault(*_args: object) -> None:
+    def fault(*_args: object, **_more: object) -> None:
         raise KeyError("new")
 
     monkeypatch.setattr(metrics, "of_product", fault)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from installer.audit.evidence import Refusal
 from installer.commands import history
-from installer.core.errors import HostNotReadyError
+from installer.core.errors import HostNotReadyError, RolledBackError
+from installer.core.format.manifest import HealthCheck
 from installer.host.context import Context
+from installer.state.releases.passed_checks import PassedChecks
+from tests.rig import auditlogs, steps
 from tests.rig.chatd import ONE, TWO
-from tests.rig.releases import install
+from tests.rig.faulty import Cut, Killed
+from tests.rig.releases import ReleaseSpec, context, install, recovered, remove, root
 
 pytestmark = pytest.mark.host(ONE)
 
@@ -86,6 +91,66 @@ def test_a_torn_last_line_is_left_out_and_written_over(host: Context) -> None:
     assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0"]
 
 
+CHECK = HealthCheck("command", "", ("/bin/true", "ready"), when="script")
+
+
+class TestHealth:
+    """Which health checks passed is recorded with COMMIT: in the journal, the history and the audit log."""
+
+    @staticmethod
+    def checked(*checks: HealthCheck) -> ReleaseSpec:
+        return replace(steps.stepped("2.0.0", 2, steps.UNDO), health=checks)
+
+    def test_an_install_says_which_checks_passed(self, host: Context) -> None:
+        install(host, self.checked(CHECK), steps.ONLY)
+        event = history.events(host)[-1]
+        assert event.health == PassedChecks(1, ("command /bin/true ready",))
+        assert "\n    1 health check passed: command /bin/true ready" in event.text()
+        assert event.as_json()["health"] == {"passed": 1, "checks": ["command /bin/true ready"]}
+
+    def test_the_audit_log_says_the_same(self, host: Context) -> None:
+        install(host, self.checked(CHECK), steps.ONLY)
+        ended = auditlogs.records(root(host))[-1]
+        assert ended["health"] == {"passed": 1, "checks": ["command /bin/true ready"]}
+
+    def test_a_release_without_checks_says_so(self, host: Context) -> None:
+        install(host, self.checked(), steps.ONLY)
+        assert "\n    no health checks" in history.events(host)[-1].text()
+
+    def test_a_release_that_was_rolled_back_has_passed_none(self, host: Context) -> None:
+        with pytest.raises(RolledBackError):
+            install(host, steps.unhealthy(self.checked(CHECK)), steps.ONLY)
+        assert history.events(host)[-1].health is None
+
+    def test_a_removal_has_none(self, host: Context) -> None:
+        remove(host)
+        event = history.events(host)[-1]
+        assert (event.verb, event.health) == ("remove", None)
+        assert "health" not in event.text()
+
+    def test_an_install_that_recovery_completes_says_which_checks_passed_then(self, host: Context) -> None:
+        release = replace(steps.stepped("2.0.0", 2, steps.FORWARD), health=(CHECK,))
+        with pytest.raises(Killed):
+            install(context(Cut(Path(host.system.root), "FORWARD", 1)), release, steps.ONLY)
+        assert [each.outcome for each in recovered(host)] == ["rolled-forward"]
+        assert history.events(host)[-1].health == PassedChecks(1, ("command /bin/true ready",))
+
+    def test_a_line_of_an_older_version_has_none(self, host: Context) -> None:
+        line = json.loads(place(host).read_bytes())
+        del line["health"]
+        place(host).write_text(f"{json.dumps(line)}\n")
+        (event,) = history.events(host)
+        assert (event.outcome, event.health) == ("done", None)
+        assert event.as_json()["health"] is None
+
+    @pytest.mark.parametrize("health", [1, "2", {"passed": "1"}, {"passed": -1}], ids=str)
+    def test_a_record_of_another_form_is_shown_as_none(self, host: Context, health: object) -> None:
+        line = json.loads(place(host).read_bytes())
+        place(host).write_text(f"{json.dumps(line | {'health': health})}\n")
+        (event,) = history.events(host)
+        assert event.health is None
+
+
 class TestOrder:
     """By number: a clock that was set back, or ahead, moves nothing."""
 
@@ -106,7 +171,7 @@ class TestOrder:
         words = [line.split() for line in lines if not line.startswith(" ")]
         return [word[6].removesuffix(":") if "REFUSED" in word else word[2] for word in words]
 
-    def test_a_clock_that_was_ahead_once(self) -> None:
+    def test_a_clock_that_was_ahead_once_moves_nothing(self) -> None:
         events = [self.event(1, 4_000_000_000, 1), self.event(2, 1_000_000_000, 3)]
         refusals = [self.refusal(2, "2001-01-01T00:00:00Z"), self.refusal(4, "1999-01-01T00:00:00Z")]
         assert self.shown(events, refusals) == ["000001", "r2.tar", "000002", "r4.tar"]
@@ -121,6 +186,6 @@ class TestOrder:
         refusals = [self.refusal(3, "1970-01-01T00:04:00Z"), self.refusal(4, "1970-01-01T00:06:00Z")]
         assert self.shown(events, refusals) == ["000001", "000002", "r3.tar", "000003", "r4.tar", "000004"]
 
-    def test_refusals_alone(self) -> None:
+    def test_refusals_alone_are_in_the_order_of_their_numbers(self) -> None:
         refusals = [self.refusal(1, "2030-01-01T00:00:00Z"), self.refusal(2, "2001-01-01T00:00:00Z")]
         assert self.shown([], refusals) == ["r1.tar", "r2.tar"]

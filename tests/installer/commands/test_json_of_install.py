@@ -83,6 +83,9 @@ def test_every_other_command_answers_in_its_own_document(ours: Bench) -> None:
     for schema, words in {
         "verify": ("verify", path),
         "plan": ("plan", path),
+        "config-show": ("config", "show"),
+        "config-validate": ("config", "validate", path),
+        "config-diff": ("config", "diff", path),
         "status": ("status",),
         "history": ("history",),
         "audit": ("audit", "--export", str(ours.stick / "log")),
@@ -124,7 +127,7 @@ class TestFailure:
         assert (step["cause"], step["action"]) == (found["cause"], step["action"])
         return found, step
 
-    def test_of_a_script_has_its_last_lines(self, ours: Bench) -> None:
+    def test_a_failed_script_is_reported_with_its_last_lines(self, ours: Bench) -> None:
         found, step = self.failed(ours, scripted(f"{SAYS}echo broken >&2\nexit 3"))
         assert (found["cause"], step["kind"], step["phase"]) == ("script", "script.apply", "activate")
         assert step["name"] == "run deploy/apply.sh"
@@ -132,13 +135,13 @@ class TestFailure:
         assert "exit status 3: broken" in step["reason"]
         assert [each["action"] for each in found["steps"]].count("undo") > 0
 
-    def test_of_the_health(self, ours: Bench) -> None:
+    def test_a_failed_health_check_is_reported(self, ours: Bench) -> None:
         check = HealthCheck("command", "", ("/bin/false",), within=1, when="script")
         found, step = self.failed(ours, scripted("true", health=(check,)))
         assert (found["cause"], step["kind"], step["action"]) == ("health", "health", "health")
         assert any("did not pass within" in line for line in step["output"])
 
-    def test_of_a_time_limit(self, ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_time_limit_that_passed_is_reported(self, ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         run = System.run
 
         def late(self: System, argv: Any, **options: Any) -> Completed:
@@ -156,7 +159,7 @@ class TestFailure:
         ],
         ids=["disk", "signal"],
     )
-    def test_of_the_disk_and_of_a_signal(
+    def test_a_failing_disk_and_a_signal_are_reported(
         self, ours: Bench, monkeypatch: pytest.MonkeyPatch, raised: BaseException, cause: str
     ) -> None:
         run, left = System.run, [raised]
@@ -170,7 +173,9 @@ class TestFailure:
         code, found, _ = ours.run(str(ours.bundle(scripted("true"), "bad.tar")), *ONLY)
         assert (code, found["cause"], found["transaction"]) == (20, cause, "000002")
 
-    def test_that_cannot_be_undone(self, ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failure_that_cannot_be_undone_is_reported(
+        self, ours: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("installer.transaction.execute.UNDO_PAUSE", 0.0)
         path = str(ours.bundle(scripted("exit 3", "exit 4"), "bad.tar"))
         code, found, _ = ours.run(path, *ONLY)

@@ -48,7 +48,9 @@ def expires(world: World) -> datetime:
 
 
 class TestRightBeforeItBegins:
-    def test_an_approval_that_expires_while_somebody_thinks(self, bench: Bench, thinking: Thinking) -> None:
+    def test_an_approval_that_expires_while_somebody_thinks_is_refused(
+        self, bench: Bench, thinking: Thinking
+    ) -> None:
         path = bench.bundle(within(release(), expires=NOW + HOUR))
         thinking(2 * HOUR)
         code, document, _ = bench.run(str(path))
@@ -57,13 +59,15 @@ class TestRightBeforeItBegins:
         assert untouched(bench)
         assert bench.run("history")[1]["refusals"][0]["verification_step"] == 18
 
-    def test_a_bundle_that_expires_while_somebody_thinks(self, bench: Bench, thinking: Thinking) -> None:
+    def test_a_bundle_that_expires_while_somebody_thinks_is_refused(
+        self, bench: Bench, thinking: Thinking
+    ) -> None:
         thinking(2 * DAY)
         code, document, _ = bench.run(str(bench.bundle(short())))
         assert (code, document["code"], document.step) == (12, "expired", 9)
         assert untouched(bench)
 
-    def test_of_a_stream_as_well(
+    def test_a_bundle_from_a_stream_is_decided_again_right_before_it_begins(
         self, bench: Bench, thinking: Thinking, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = within(release(), expires=NOW + HOUR).tar()
@@ -74,7 +78,7 @@ class TestRightBeforeItBegins:
         assert bench.run("-")[0] == 14
         assert untouched(bench)
 
-    def test_a_bundle_that_is_revoked_meanwhile(self, bench: Bench, thinking: Thinking) -> None:
+    def test_a_bundle_that_is_revoked_meanwhile_is_refused(self, bench: Bench, thinking: Thinking) -> None:
         world = release()
         revoking = root(version=2, revoked_bundles=frozenset({world.identity}))
         thinking(timedelta(), also=lambda: bench.trust(revoking))
@@ -83,12 +87,16 @@ class TestRightBeforeItBegins:
         assert untouched(bench)
         assert bench.run(str(bench.bundle(world)))[1]["code"] == "revoked"
 
-    def test_an_environment_that_changes_meanwhile(self, bench: Bench, thinking: Thinking) -> None:
+    def test_an_environment_that_changes_meanwhile_ends_the_command(
+        self, bench: Bench, thinking: Thinking
+    ) -> None:
         thinking(timedelta(), also=lambda: environment(bench.host, "staging\n"))
         assert bench.run(str(bench.bundle(release())))[0] in (13, 15)
         assert untouched(bench)
 
-    def test_break_glass_that_the_plan_did_not_show(self, bench: Bench, thinking: Thinking) -> None:
+    def test_break_glass_that_the_plan_did_not_show_is_refused(
+        self, bench: Bench, thinking: Thinking
+    ) -> None:
         bench.trust(root(environments={"production": replace(PRODUCTION, break_glass=True)}))
         world = within(release(), expires=NOW + HOUR)
         said = Said("break-glass", fields={"notes": "in case", "expires": NOW + DAY})
@@ -104,7 +112,7 @@ class TestRightBeforeItBegins:
 
 
 class TestClockThatJumps:
-    def test_to_2039_at_the_prompt_is_refused_and_not_kept(
+    def test_a_clock_that_jumps_to_2039_at_the_prompt_is_refused_and_not_kept(
         self, bench: Bench, thinking: Thinking, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = bench.bundle(release())
@@ -128,14 +136,14 @@ class TestClockThatJumps:
         assert bench.run(str(bench.bundle(release())))[0] == 0
         assert recorded(bench) == format_time(NOW + 2 * DAY)
 
-    def test_back_at_the_prompt(self, bench: Bench, thinking: Thinking) -> None:
+    def test_a_clock_that_jumps_back_at_the_prompt_is_noticed(self, bench: Bench, thinking: Thinking) -> None:
         thinking(-HOUR)
         code, document, _ = bench.run(str(bench.bundle(release())))
         assert (code, document["code"]) == (12, "clock-set-back")
         assert "but this command began at" in document.what
         assert (untouched(bench), recorded(bench)) == (True, "")
 
-    def test_ahead_of_the_root_the_clock_is_named_first(
+    def test_a_clock_ahead_of_the_root_is_named_first(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(CLOCK, lambda: NOW + FAR)
@@ -156,7 +164,9 @@ class TestARefusalAsExpired:
         assert (code, document["code"], document.step) == (12, "clock-set-back", 3)
         assert untouched_or_never(bench)
 
-    def test_a_bundle(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_expiry_of_a_refused_bundle_is_recorded(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         world = short()
         monkeypatch.setattr(CLOCK, lambda: expires(world) + 9 * DAY)
         assert bench.run(str(bench.bundle(world)), "--yes")[1].step == 9
@@ -164,14 +174,18 @@ class TestARefusalAsExpired:
         assert recorded(bench) == format_time(expires(world))
         self.back_then(bench, world, monkeypatch)
 
-    def test_an_approval(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_expiry_of_a_refused_approval_is_recorded(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         world = within(release(), expires=NOW + HOUR)
         monkeypatch.setattr(CLOCK, lambda: NOW + DAY)
         assert bench.run(str(bench.bundle(world)), "--yes")[1].step == 18
         assert recorded(bench) == format_time(NOW + HOUR)
         self.back_then(bench, world, monkeypatch)
 
-    def test_a_key(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_expiry_of_a_refused_key_is_recorded(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         base, rea = root(), person("Rea").key
         bench.trust(replace(base, keys={**base.keys, rea.keyid: replace(rea, not_after=NOW + HOUR)}))
         monkeypatch.setattr(CLOCK, lambda: NOW + DAY)
@@ -179,12 +193,14 @@ class TestARefusalAsExpired:
         assert recorded(bench) == format_time(NOW + HOUR)
         self.back_then(bench, release(), monkeypatch)
 
-    def test_while_somebody_thinks(self, bench: Bench, thinking: Thinking) -> None:
+    def test_a_refusal_as_expired_at_the_prompt_is_remembered(self, bench: Bench, thinking: Thinking) -> None:
         thinking(2 * HOUR)
         assert bench.run(str(bench.bundle(within(release(), expires=NOW + HOUR))))[0] == 14
         assert recorded(bench) == format_time(NOW + HOUR)
 
-    def test_never_to_a_lower_time(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_refusal_as_expired_never_lowers_the_known_time(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
         before = recorded(bench)
         world = within(release("1.5.0", 100_050_000_999), expires=NOW - HOUR)
@@ -194,7 +210,7 @@ class TestARefusalAsExpired:
 
 class TestWhatMovesNothing:
     @pytest.mark.parametrize("verb", ["verify", "plan"])
-    def test_commands_that_change_nothing(
+    def test_commands_that_change_nothing_record_no_time(
         self, bench: Bench, verb: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world = short()
@@ -202,34 +218,38 @@ class TestWhatMovesNothing:
         assert bench.run(verb, str(bench.bundle(world)))[0] == 12
         assert recorded(bench) == ""
 
-    def test_what_nobody_trusted_has_signed(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_nobody_trusted_has_signed_records_no_time(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         world = replace(short(), signers=("Eve",))
         monkeypatch.setattr(CLOCK, lambda: expires(world) + DAY)
         assert bench.run(str(bench.bundle(world)), "--yes")[0] == 10
         assert recorded(bench) == ""
 
-    def test_a_revoked_bundle(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_revoked_bundle_records_no_time(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         world = short()
         bench.trust(root(revoked_bundles=frozenset({world.identity})))
         monkeypatch.setattr(CLOCK, lambda: expires(world) + DAY)
         assert bench.run(str(bench.bundle(world)), "--yes")[1]["code"] == "revoked"
         assert recorded(bench) == ""
 
-    def test_a_missing_approval(self, bench: Bench) -> None:
+    def test_a_missing_approval_records_no_time(self, bench: Bench) -> None:
         base, eve = root(), replace(person("Eve").key, not_after=NOW - DAY)
         roles = {**base.roles, "ops": Role((person("Ops").key.keyid, eve.keyid), 1)}
         bench.trust(replace(base, keys={**base.keys, eve.keyid: eve}, roles=roles))
         assert bench.run(str(bench.bundle(replace(release(), approvals=APPROVALS[:1]))), "--yes")[0] == 14
         assert recorded(bench) == ""
 
-    def test_a_clock_beyond_the_expiry_of_the_root(
+    def test_a_clock_beyond_the_expiry_of_the_root_is_not_recorded(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(CLOCK, lambda: NOW + FAR)
         assert bench.run(str(bench.bundle(release())), "--yes")[0] == 12
         assert recorded(bench) == ""
 
-    def test_a_clock_that_jumped_while_the_command_ran(self, bench: Bench, thinking: Thinking) -> None:
+    def test_a_clock_that_jumped_while_the_command_ran_is_not_recorded(
+        self, bench: Bench, thinking: Thinking
+    ) -> None:
         thinking(DAY, really=timedelta(seconds=5))
         assert bench.run(str(bench.bundle(within(release(), expires=NOW + HOUR))))[0] == 14
         assert recorded(bench) == ""
@@ -246,7 +266,7 @@ def test_the_record_of_a_host_that_cannot_be_written_stops_nothing(bench: Bench)
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
 
 
-def test_a_bundle_for_a_host_without_an_environment(bench: Bench) -> None:
+def test_a_host_without_an_environment_refuses_every_bundle(bench: Bench) -> None:
     (bench.host / "etc/waybill/environment").unlink()
     path = str(bench.bundle(release()))
     for words in ((), ("--env", "production")):

@@ -15,6 +15,7 @@ import pytest
 from installer.commands import metrics
 from installer.commands.metrics import Metric
 from installer.core.errors import HostNotReadyError
+from installer.core.format.manifest import HealthCheck
 from installer.host.system import System
 from tests.rig.auditlogs import break_log
 from tests.rig.bench import Bench, release
@@ -60,7 +61,7 @@ def attempts(verb: str, result: str, product: str = "lan-chat") -> str:
     return f'attempts_total{{product="{product}",verb="{verb}",result="{result}"}}'
 
 
-def test_they_follow_what_is_done(watched: Bench) -> None:
+def test_metrics_follow_what_is_done(watched: Bench) -> None:
     world = release()
     path = watched.bundle(world)
     assert watched.run(str(path), "--yes")[0] == 0
@@ -135,7 +136,7 @@ def test_a_state_that_is_gone_is_told_as_not_readable(watched: Bench) -> None:
     assert samples(watched)['state_readable{product="lan-chat"}'] == 1
 
 
-def test_without_a_setting_nothing_is_written_and_the_command_says_what_to_do(bench: Bench) -> None:
+def test_no_metrics_are_written_without_a_setting_and_the_command_says_what_to_do(bench: Bench) -> None:
     assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
     code, document, _ = bench.run("metrics")
     assert (code, document.where) == (2, metrics.SETTING)
@@ -153,7 +154,7 @@ def test_a_setting_that_names_no_directory_is_said_and_no_install_fails_for_it(
     assert bench.run("metrics")[0] == 15
 
 
-def test_killed_at_any_effect_each_file_is_whole_and_the_next_run_leaves_nothing_behind(
+def test_each_file_is_whole_after_a_kill_at_any_effect_and_the_next_run_leaves_nothing_behind(
     watched: Bench,
 ) -> None:
     watched.run(str(watched.bundle(release())), "--yes")
@@ -219,7 +220,9 @@ def test_the_example_alerts_are_valid_and_ring_when_they_should() -> None:
 
 
 def test_the_example_alerts_ask_only_for_what_is_told(watched: Bench) -> None:
-    watched.run(str(watched.bundle(release())), "--yes")
+    check = HealthCheck("command", "", ("true",), when="files")
+    watched.run(str(watched.bundle(release(health=(check,)))), "--yes")
+    watched.run("metrics", "--health")
     told = {f"waybill_{name.partition('{')[0]}" for name in samples(watched)}
     asked = set(re.findall(r"\bwaybill_\w+", (EXAMPLES / "waybill.rules.yml").read_text()))
     assert asked <= told

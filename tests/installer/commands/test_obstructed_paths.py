@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +19,7 @@ from installer.host.system import System
 from installer.planning.method_selection import select
 from installer.planning.plan import Options
 from installer.planning.planner import plan_apply
-from tests.rig.releases import Member, ReleaseSpec, context, install, stage
+from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, recovered, stage
 
 PROGRAM = ReleaseSpec("1.0.0", 1, {"bin/linux-amd64/chatd": Member(b"daemon", "", 0o755)})
 UNIT = replace(
@@ -171,3 +173,21 @@ def test_where_systemd_is_driven_the_plan_has_the_unit(tmp_path: Path) -> None:
     with exclusive(host) as (state, _):
         plan = plan_apply(host, state, stage(tmp_path, UNIT), Options(only=only))
     assert "/etc/systemd/system/chat.service" in [change.path for change in plan.changes.changes]
+
+
+class Unlisted(System):
+    """A host whose staging directory cannot be listed."""
+
+    def names(self, path: str) -> list[str]:
+        if path == f"/{STATE}/staging":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return super().names(path)
+
+
+def test_a_staging_directory_that_cannot_be_listed_is_named_and_stops_no_command(tmp_path: Path) -> None:
+    install(context(System(tmp_path)), PROGRAM)
+    host = context(Unlisted(tmp_path))
+    assert recovered(host) == []
+    assert isinstance(host.progress, Notes)
+    (line,) = host.progress.lines
+    assert line.startswith(f"not cleared yet: /{STATE}/staging: cannot be cleared: Input/output error; hint:")

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from installer.commands.history import Event
 from installer.core.format.manifest_rules import section_rank
 from installer.host.system import System
 from installer.state.host_identity import host_name
+from installer.state.public import AS_ROOT
 from tests.rig import bundlebuild as build
 from tests.rig.bench import CLOCK, Bench, environment
 from tests.rig.trustworld import APPROVALS, FILES, NOW, World, root
@@ -99,6 +101,14 @@ def test_status_shows_what_runs_and_says_what_it_does_not_show(public: Bench) ->
     assert product["drift"] == []
 
 
+def test_health_checks_cannot_be_asked_by_everybody(public: Bench) -> None:
+    with ordinary_user():
+        code, document, _ = public.run("status", "--health")
+    assert (code, document["products"][0]["health"]) == (15, None)
+    assert "cannot be read by this user" in document.what
+    assert document.hint == "run the same command as root, for example with sudo"
+
+
 def test_status_sees_drift_of_what_everybody_may_read(public: Bench) -> None:
     (public.host / "opt/web/page.html").write_text("edited\n")
     (public.host / "etc/app.conf").chmod(0o600)
@@ -117,7 +127,8 @@ def test_an_open_transaction_is_no_drift(public: Bench) -> None:
     with ordinary_user():
         code, text = public.text("status")
     assert code == 0
-    assert "UNFINISHED a transaction is running, or was interrupted; run as root to see which" in text
+    assert "UNFINISHED a transaction is running, or was interrupted; run `install status --root " in text
+    assert "` as root to see which" in text
     assert "DRIFT" not in text
 
 
@@ -131,8 +142,15 @@ def test_history_has_transactions_without_reasons(public: Bench) -> None:
     assert [(row["verb"], row["version"], row["outcome"]) for row in document["events"]] == [
         ("apply", "1.4.0", "done")
     ]
+    assert document["events"][0]["health"] == {"passed": 0, "checks": None}
     assert document["refusals"] == []
     assert text.endswith("run as root to see it\n")
+
+
+def test_history_says_that_the_reason_of_a_rollback_is_root_s_and_not_that_it_is_one() -> None:
+    event = Event("000002", "apply", "rolled back", 0, 0, "1.5.0", "", AS_ROOT, product="lan-chat")
+    assert event.text().endswith("rolled back (reason: run as root to see it)")
+    assert replace(event, why="no database").text().endswith("rolled back: no database")
 
 
 def test_audit_tells_the_head_of_the_log_and_that_the_records_are_root_s(public: Bench) -> None:
@@ -160,6 +178,67 @@ def test_plan_shows_what_would_change(public: Bench) -> None:
     assert code == 15
     assert {each["where"]: each["what"] for each in document["problems"]}.keys() >= {"/opt/web"}
     assert document["from"]["version"] == "1.4.0"
+
+
+def test_plan_needs_no_right_to_write_below_the_root_directory(
+    public: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = public.stick / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    monkeypatch.setattr("installer.staging.preview._TEMPORARY", str(temporary))
+    newer = str(public.bundle(release("1.5.0", 2), "newer.tar"))
+    before = sorted(public.host.rglob("*"))
+    with ordinary_user():
+        code, text = public.text("plan", newer)
+    assert "lan-chat: 1.4.0 → 1.5.0" in text, text
+    assert "  ~ /opt/web/page.html" in text
+    assert "- /opt/web: is not writable by this user\n  hint: run as root" in text
+    assert code == 15
+    assert (sorted(public.host.rglob("*")), list(temporary.iterdir())) == (before, [])
+
+
+def test_plan_keeps_documents_below_the_root_directory_where_it_can(
+    public: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("installer.staging.preview._TEMPORARY", str(public.stick / "missing"))
+    assert public.text("plan", str(public.bundle(release("1.5.0", 2), "newer.tar")))[0] == 0
+
+
+def test_config_show_says_that_values_are_missing_which_this_user_may_not_read(public: Bench) -> None:
+    with ordinary_user():
+        code, document, said = public.run("config", "show")
+    assert (code, [each["layer"] for each in document["layers"]]) == (15, ["defaults"])
+    last = document["problems"][-1]
+    assert (last["where"], last["hint"]) == ("/etc/waybill/lan-chat/values.yaml", "run as root")
+    assert SECRET not in said + str(document)
+
+
+@pytest.mark.parametrize("command", [("config", "validate"), ("config", "diff"), ("secrets", "check")])
+def test_what_only_reads_a_bundle_names_no_option_that_it_does_not_have(
+    public: Bench, command: tuple[str, str]
+) -> None:
+    newer = str(public.bundle(release("1.5.0", 2), "newer.tar"))
+    with ordinary_user():
+        code, document, _ = public.run(*command, newer)
+    assert (code, document["code"]) == (15, "host-not-ready")
+    assert document["problems"][-1]["where"] == "/etc/waybill/lan-chat/values.yaml"
+    assert document["problems"][-1]["hint"] == "run as root"
+    assert "--work-dir" not in str(document)
+
+
+@pytest.mark.parametrize("command", [("config", "validate"), ("config", "diff"), ("secrets", "check")])
+def test_what_only_reads_a_bundle_needs_space_and_names_no_option_that_it_does_not_have(
+    public: Bench, command: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("installer.staging.preview._TEMPORARY", str(public.host / "etc"))
+    newer = str(public.bundle(release("1.5.0", 2), "newer.tar"))
+    with ordinary_user():
+        code, document, _ = public.run(*command, newer)
+    assert (code, document["code"]) == (15, "host-not-ready")
+    assert document.what == "cannot write: Permission denied"
+    assert "run as root" in document.hint
+    assert "--work-dir" not in document.hint
 
 
 def test_nothing_public_has_a_secret_or_a_reason(public: Bench) -> None:

@@ -31,7 +31,7 @@ def given(path: Path) -> tuple[str, ...]:
     return "--trust-root", str(path), "--fingerprint", fingerprint(path.read_bytes())
 
 
-def test_it_plans_and_changes_nothing(fresh: Bench, carried: Path) -> None:
+def test_plan_changes_nothing(fresh: Bench, carried: Path) -> None:
     bundle = str(fresh.bundle(release()))
     code, document, _ = fresh.run("plan", bundle, "--env", "production", *given(carried))
     assert (code, document["problems"]) == (0, [])
@@ -47,21 +47,21 @@ def test_the_environment_has_to_be_said(fresh: Bench, carried: Path) -> None:
     assert (code, document.step) == (14, 15)
 
 
-def test_a_bundle_that_this_root_does_not_trust(fresh: Bench, carried: Path) -> None:
+def test_a_bundle_that_this_root_does_not_trust_is_refused(fresh: Bench, carried: Path) -> None:
     bundle = str(fresh.bundle(release(), "other.tar"))
     carried.write_bytes(root_bytes(root(revoked_bundles=frozenset({release().identity}))))
     code, document, _ = fresh.run("plan", bundle, "--env", "production", *given(carried))
     assert (code, document["code"]) == (12, "revoked")
 
 
-def test_a_wrong_fingerprint(fresh: Bench, carried: Path) -> None:
+def test_a_wrong_fingerprint_is_refused(fresh: Bench, carried: Path) -> None:
     words = ("plan", str(fresh.bundle(release())), "--env", "production", "--trust-root", str(carried))
     code, document, _ = fresh.run(*words, "--fingerprint", "0" * 64)
     assert (code, document["code"], document.where) == (10, "untrusted", str(carried))
 
 
 @pytest.mark.parametrize("option", ["--trust-root", "--fingerprint"])
-def test_one_without_the_other(fresh: Bench, carried: Path, option: str) -> None:
+def test_an_option_without_its_pair_is_wrong_usage(fresh: Bench, carried: Path, option: str) -> None:
     words = given(carried)
     pair = words[words.index(option) : words.index(option) + 2]
     code, document, _ = fresh.run("plan", str(fresh.bundle(release())), *pair)

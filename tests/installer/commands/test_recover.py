@@ -282,6 +282,7 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
         ("undone", "no such unit", False, "was interrupted and is now undone: the old release is installed"),
         ("not-started", "", False, "had not started: cleaned up"),
         ("repaired", "the state was missing", False, "the state was missing"),
+        ("unstaged", "removed the staged files of x 1.0", False, "removed the staged files of x 1.0"),
     ],
 )
 def test_only_what_stands_and_failed_is_not_whole(

@@ -90,7 +90,7 @@ def test_what_an_earlier_process_has_begun_is_not_begun_again(host: Context, end
     assert done == [record.number for record in journal(host).records if record.type == "INTENT"]
 
 
-def test_there_is_a_way_back_until_the_journal_says_that_there_is_none(host: Context) -> None:
+def test_recovery_undoes_until_the_journal_has_the_point_of_no_return(host: Context) -> None:
     release = stepped("2.0.0", 2, LATER, FORWARD)
     cut(host, "later.sh", release=release)
     assert recovered(host) == [Recovered("000002", "undone")]
@@ -118,7 +118,7 @@ def test_what_fails_on_the_way_is_told_and_the_release_stands(host: Context) -> 
     assert commit["said"] == ["apply: one"]
 
 
-def test_that_the_release_is_not_whole_is_told_also_by_who_only_finishes_it(host: Context) -> None:
+def test_a_command_that_only_finishes_a_release_says_that_it_is_incomplete(host: Context) -> None:
     cut(host, "COMMIT", release=unhealthy(TWO))
     (found,) = recovered(host)
     assert (found.outcome, found.incomplete) == ("finished", True)
@@ -187,7 +187,7 @@ def test_a_step_that_can_be_undone_is_the_rule(host: Context) -> None:
     assert not journal(host).has("FORWARD")
 
 
-def test_that_there_is_no_way_back_is_said_once_and_so_is_the_end(host: Context) -> None:
+def test_the_point_of_no_return_and_the_end_are_each_logged_once(host: Context) -> None:
     second = {**FORWARD, "apply": "deploy/second.sh"}
     install_steps(host, stepped("2.0.0", 2, FORWARD, second, LATER))
     assert lines(host)[2:] == ["migrate 2.0.0", "second 2.0.0", "later 2.0.0"]
@@ -195,7 +195,7 @@ def test_that_there_is_no_way_back_is_said_once_and_so_is_the_end(host: Context)
     assert len(journal(host).last("FORWARD")["rest"]) == 3
 
 
-def test_without_its_journal_the_new_release_is_installed_again_as_the_guide_says(host: Context) -> None:
+def test_a_new_release_without_its_journal_is_installed_again_as_the_guide_says(host: Context) -> None:
     cut(host, "migrate.sh")
     base = Path(host.system.root) / "var/lib/waybill/lan-chat"
     for suffix in ("log", "backup"):

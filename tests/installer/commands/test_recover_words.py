@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from installer.commands.common.recovery import Recovered, exclusive, report_recovered
+from installer.commands.recover import RecoverResult
 from installer.core.errors import BusyError, NotUndoneError
+from installer.core.format.manifest import MANIFEST
 from installer.host.context import Context
 from installer.host.system import System
 from installer.shared.ui import Ui
 from installer.state.trust_store import ROOT_FILE
-from tests.rig.chatd import ONE
-from tests.rig.releases import Notes, context, recovered, root
+from tests.rig.chatd import ONE, TWO
+from tests.rig.releases import Notes, context, recovered, root, stage
 
 
 class Said(Ui):
@@ -48,20 +51,44 @@ def hint(host: Context) -> str:
     backup.mkdir(parents=True)
     with pytest.raises(NotUndoneError, match="the journal of an unfinished transaction is missing") as caught:
         recovered(host)
-    assert f"1. mv {backup} {backup.with_suffix('.saved')} (it contains" in caught.value.hint
+    assert f"1. `mv {backup} {backup.with_suffix('.saved')}` (it contains" in caught.value.hint
     return caught.value.hint
 
 
 @pytest.mark.host(ONE)
-def test_without_its_journal_an_upgrade_is_ended_by_hand(host: Context) -> None:
+def test_an_upgrade_without_its_journal_is_ended_by_hand(host: Context) -> None:
     link = root(host) / host.layout.current[1:]
     target = link.readlink()
-    assert f"; 2. ln -sfn {target} {link}; 3. install rollback 1.0.0 --on-drift replace." in hint(host)
+    assert f"; 2. `ln -sfn {target} {link}`; 3. `install rollback 1.0.0 --on-drift replace`." in hint(host)
 
 
-def test_without_its_journal_a_first_install_is_ended_by_hand(host: Context) -> None:
+def test_a_first_install_without_its_journal_is_ended_by_hand(host: Context) -> None:
     link = root(host) / host.layout.current[1:]
-    assert f"; 2. rm -f {link}; 3. install the bundle again with --on-drift replace." in hint(host)
+    assert f"; 2. `rm -f {link}`; 3. `install apply BUNDLE --on-drift replace`." in hint(host)
+
+
+def test_staged_files_that_are_removed_are_named_once_and_count_as_a_change(host: Context) -> None:
+    stage(root(host), TWO)
+    (done,) = found = recovered(host)
+    assert done == Recovered("", "unstaged", "removed the staged files of lan-chat 2.0.0")
+    result = RecoverResult(tuple(("lan-chat", each) for each in found))
+    assert result.text() == "lan-chat: removed the staged files of lan-chat 2.0.0"
+    assert result.as_json()["changed"] is True
+    assert not list((root(host) / host.layout.staging[1:]).iterdir())
+    assert recovered(host) == []
+
+
+def test_staged_files_of_which_nobody_knows_the_version_are_named_by_their_directory(host: Context) -> None:
+    staged = stage(root(host), TWO)
+    (root(host) / staged.directory[1:] / MANIFEST).unlink()
+    name = staged.directory.rpartition("/")[2]
+    (done,) = recovered(host)
+    assert done.why == f"removed the staged files of lan-chat {name}, whose version is not known"
+
+
+def test_staged_files_with_which_the_same_command_goes_on_are_not_called_removed(host: Context) -> None:
+    staged = stage(root(host), TWO)
+    assert recovered(replace(host, resume=staged.identity)) == []
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.1])

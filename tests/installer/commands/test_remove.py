@@ -108,6 +108,15 @@ def test_history_audit_log_and_site_values_stay_and_say_why(host: Context) -> No
     assert "audit log" in stays["/var/lib/waybill"]
 
 
+def test_secrets_and_files_of_the_site_stay_and_are_named(host: Context) -> None:
+    install(host, ONE)
+    on(host, "/etc/waybill/lan-chat/secrets").mkdir(parents=True)
+    on(host, "/etc/waybill/lan-chat/compose.override.yaml").write_text("services: {}\n")
+    stays = named(proof_of(host), "stays")
+    assert stays["/etc/waybill/lan-chat/secrets"] == "secrets of this site"
+    assert stays["/etc/waybill/lan-chat/compose.override.yaml"] == "configuration of this site"
+
+
 def test_what_is_still_there_is_left_behind_and_no_success(
     host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +189,27 @@ def test_the_plan_says_beforehand_what_goes_and_what_stays(host: Context) -> Non
     assert {change.path for change in plan.changes.changes} == {"/opt/chat/d", "/etc/chat/c"}
     assert any(note.startswith("retained release 1.0.0 will be deleted") for note in plan.notes)
     assert "/opt/chat is not removed: it contains mine, not installed by Waybill" in plan.notes
+
+
+def test_the_document_of_a_removal_that_left_something_lists_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
+    file, after = bench.host / "opt/a", finalize.after_commit
+    saved = file.read_bytes(), file.stat().st_mode
+
+    def put_back(*words: object) -> object:
+        state = after(*words)  # type: ignore[arg-type]
+        file.parent.mkdir()
+        file.write_bytes(saved[0])
+        file.chmod(saved[1])
+        return state
+
+    monkeypatch.setattr(finalize, "after_commit", put_back)
+    code, document, _ = bench.run("remove", "lan-chat", "--yes")
+    assert code == 21
+    assert [row["name"] for row in document["removal"]["left"]] == ["/opt/a"]
+    assert [problem["where"] for problem in document["problems"][1:]] == ["/opt/a"]
 
 
 def test_the_command_prints_it_and_looks_again_when_it_is_typed_again(bench: Bench) -> None:

@@ -52,7 +52,7 @@ def version(bench: Bench) -> str:
     return str(bench.run("status")[1]["products"][0]["installed"]["version"])
 
 
-def test_below_the_security_floor(upgraded: Bench) -> None:
+def test_a_rollback_below_the_security_floor_is_refused(upgraded: Bench) -> None:
     upgraded.trust(later(products=FLOOR))
     code, document, _ = upgraded.run("rollback", "--yes")
     assert (code, document["code"], document.step) == (13, "below-floor", 13)
@@ -61,20 +61,20 @@ def test_below_the_security_floor(upgraded: Bench) -> None:
     assert version(upgraded) == "1.5.0"
 
 
-def test_a_product_that_is_no_longer_allowed(upgraded: Bench) -> None:
+def test_a_product_that_is_no_longer_allowed_is_refused(upgraded: Bench) -> None:
     upgraded.trust(later(replace(PRODUCTION, products=("other",))))
     code, document, _ = upgraded.run("rollback", "--yes")
     assert (code, document["code"], document.step) == (13, "wrong-product", 10)
     assert version(upgraded) == "1.5.0"
 
 
-def test_where_the_host_does_not_say_its_environment_that_of_the_release_counts(upgraded: Bench) -> None:
+def test_the_environment_of_the_release_counts_where_the_host_has_none(upgraded: Bench) -> None:
     (upgraded.host / "etc/waybill/environment").unlink()
     upgraded.trust(later(replace(PRODUCTION, products=("other",))))
     assert upgraded.run("rollback", "--yes")[1]["code"] == "wrong-product"
 
 
-def test_age_is_no_reason(upgraded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_bundle_can_be_rolled_back_to(upgraded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CLOCK, lambda: NOW + timedelta(days=4000))
     assert upgraded.run("rollback", "--yes")[0] == 0
 
@@ -94,7 +94,7 @@ class TestGlass:
             ({"policy": replace(GLASS, products=("other",))}, "not allowed in the environment"),
         ],
     )
-    def test_it_opens_the_way_and_is_shown_everywhere(
+    def test_break_glass_allows_the_rollback_and_is_shown_everywhere(
         self, upgraded: Bench, change: dict[str, Any], missing: str
     ) -> None:
         upgraded.trust(later(**{"policy": GLASS, **change}))
@@ -110,7 +110,7 @@ class TestGlass:
         assert missing in " ".join(begun[-1]["break_glass"])
         assert "break-glass" in {row.get("role") for row in begun[-1]["approved_by"]}
 
-    def test_where_nothing_is_missing_it_does_not_show_up(self, upgraded: Bench) -> None:
+    def test_break_glass_is_not_shown_where_nothing_is_missing(self, upgraded: Bench) -> None:
         upgraded.trust(later(GLASS))
         code, _, said = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded)))
         assert (code, "BREAK-GLASS" in said) == (0, False)
@@ -151,7 +151,7 @@ class TestGlass:
         assert (code, document["code"], document.step) == (11, "tampered", 16)
         assert "break-glass-" in document.where
 
-    def test_it_never_brings_back_what_was_revoked(self, upgraded: Bench) -> None:
+    def test_break_glass_never_brings_back_a_revoked_release(self, upgraded: Bench) -> None:
         upgraded.trust(later(GLASS, products=FLOOR, revoked_bundles=frozenset({OLD.identity})))
         code, document, _ = upgraded.run("rollback", "--yes", "--approvals", str(glass(upgraded)))
         assert (code, document["code"]) == (12, "revoked")
@@ -166,7 +166,9 @@ class TestGlass:
         assert (code, document["code"]) == (12, "clock-set-back")
         assert document.hint.endswith(f"remove {upgraded.host}{TIME_FILE}")
 
-    def test_it_expires_while_somebody_thinks(self, upgraded: Bench, thinking: Callable[..., None]) -> None:
+    def test_break_glass_that_expires_at_the_prompt_does_not_count(
+        self, upgraded: Bench, thinking: Callable[..., None]
+    ) -> None:
         upgraded.trust(later(GLASS, products=FLOOR))
         directory = glass(upgraded, expires=NOW + timedelta(minutes=1))
         thinking(timedelta(minutes=2))
@@ -175,7 +177,9 @@ class TestGlass:
         assert version(upgraded) == "1.5.0"
 
 
-def test_a_root_that_changes_while_somebody_thinks(upgraded: Bench, thinking: Callable[..., None]) -> None:
+def test_a_root_that_changes_while_somebody_thinks_ends_the_rollback(
+    upgraded: Bench, thinking: Callable[..., None]
+) -> None:
     thinking(timedelta(), also=lambda: upgraded.trust(later(products=FLOOR)))
     code, document, _ = upgraded.run("rollback")
     assert (code, document["code"], document.hint) == (15, "host-not-ready", "run the same command again")
@@ -191,7 +195,7 @@ def test_a_failed_upgrade_returns_to_what_ran_whatever_the_root_says(
     def unhealthy(*_args: object) -> None:
         raise StepError("the health check failed")
 
-    monkeypatch.setattr("installer.commands.common.plan_execution.health.watch_release", unhealthy)
+    monkeypatch.setattr("installer.commands.common.plan_execution.watch_release", unhealthy)
     code, document, _ = bench.run(str(bench.bundle(release("1.5.0", 100_050_000_999))), "--yes")
     assert (code, document["code"]) == (20, "rolled-back")
     assert version(bench) == "1.4.0"
@@ -221,11 +225,16 @@ class TestRepeated:
         assert document.what == (
             "lan-chat 1.4.0: the release that ran before, 1.5.0, is newer than the installed one"
         )
-        assert document.hint.startswith("run: install rollback VERSION")
-        assert document.hint.endswith("retained releases: 1.4.0, 1.5.0")
+        assert document.hint.startswith("run `install rollback VERSION --root ")
+        assert document.hint.endswith("retained releases: 1.5.0")
         assert (version(upgraded), len(records(upgraded.host))) == ("1.4.0", before)
 
-    def test_with_a_version_it_goes_wherever_the_operator_says(self, upgraded: Bench) -> None:
+    def test_the_installed_release_is_none_to_go_back_to(self, bench: Bench) -> None:
+        assert bench.run(str(bench.bundle(OLD)), "--yes")[0] == 0
+        _, document, _ = bench.run("rollback")
+        assert document.hint == "retained releases: none besides the installed one"
+
+    def test_a_rollback_with_a_version_goes_where_the_operator_says(self, upgraded: Bench) -> None:
         assert upgraded.run("rollback", "--yes")[0] == 0
         assert upgraded.run("rollback", "1.5.0", "--yes")[0] == 0
         assert version(upgraded) == "1.5.0"
@@ -236,11 +245,11 @@ class TestRepeated:
 VALUES = "etc/waybill/lan-chat/values.yaml"
 
 
-def templated(version: str, sequence: int) -> World:
+def templated(version: str, sequence: int, level: str = "info") -> World:
     files = {
         **FILES,
         "config/app.conf": b"password: {{ db.password }}\nlevel: {{ level }}\n",
-        "config/values.yaml": b"db: {password: changeme}\nlevel: info\nhosts: [a, b]\n",
+        "config/values.yaml": f"db: {{password: changeme}}\nlevel: {level}\nhosts: [a, b]\n".encode(),
     }
     files = dict(sorted(files.items(), key=lambda each: (section_rank(each[0]), each[0])))
     plan = build.plan(
@@ -271,9 +280,10 @@ def test_the_plan_of_a_rollback_names_the_values_that_change_and_no_value(config
     code, text = configured.text("rollback", "--yes")
     assert code == 0
     assert (
-        "values: the rollback brings back the site values that this release had when it ran last:\n"
+        "values: the rollback brings back those that 1.4.0 ran with, its defaults included; changed:\n"
         "  ~ db.password\n"
-        "  to keep the values of today, install the bundle of 1.4.0 instead\n"
+        "  to run 1.4.0 with other values: after the rollback set them in /etc/waybill/lan-chat/values.yaml\n"
+        "  and run `install apply BUNDLE"
     ) in text
     assert "of-the-site-77" not in text
     assert "changeme" not in text
@@ -281,6 +291,23 @@ def test_the_plan_of_a_rollback_names_the_values_that_change_and_no_value(config
     # The record of a rollback knows its values, too.
     code, text = configured.text("rollback", "1.5.0", "--yes")
     assert "  ~ db.password\n" in text
+
+
+def test_the_remedy_that_a_rollback_names_brings_the_values_of_the_site(configured: Bench) -> None:
+    assert configured.run("rollback", "--yes")[0] == 0
+    bundle = str(configured.bundle(templated("1.4.0", 100_040_000_999)))
+    assert configured.run("apply", bundle, "--yes")[0] == 0
+    assert version(configured) == "1.4.0"
+    assert (configured.host / "etc/app.conf").read_text() == "password: of-the-site-77\nlevel: info\n"
+
+
+def test_a_default_of_a_release_that_comes_back_is_not_called_a_value_of_the_site(bench: Bench) -> None:
+    for number, level in ((4, "info"), (5, "debug")):
+        world = templated(f"1.{number}.0", 100_000_000_999 + number * 10_000_000, level)
+        assert bench.run(str(bench.bundle(world)), "--yes")[0] == 0
+    text = bench.text("rollback", "--yes")[1]
+    assert "  ~ level\n" in text
+    assert "site values" not in text
 
 
 def test_values_that_stay_the_same_are_not_told(configured: Bench) -> None:
@@ -291,11 +318,11 @@ def test_values_that_stay_the_same_are_not_told(configured: Bench) -> None:
     assert "values:" not in configured.text("rollback", "--yes")[1]
 
 
-def test_where_an_earlier_version_recorded_no_values_the_plan_says_so(configured: Bench) -> None:
+def test_the_plan_says_where_an_earlier_version_recorded_no_values(configured: Bench) -> None:
     for path in (configured.host / "var/lib/waybill/lan-chat/rendered").glob("*/values.json"):
         path.unlink()
     text = configured.text("rollback", "--yes")[1]
-    assert "note: which site values change is not known" in text
+    assert "note: which values change is not known" in text
 
 
 def test_recorded_values_are_digests_that_only_root_reads(configured: Bench) -> None:

@@ -73,7 +73,7 @@ def everything(bench: Bench) -> Iterator[tuple[str, bytes]]:
             yield str(path), path.read_bytes()
 
 
-def test_plan_and_documents(site: Bench) -> None:
+def test_plan_and_documents_show_no_secret(site: Bench) -> None:
     bundle = str(site.bundle(world()))
     code, document, said = site.run("plan", bundle, "--only", "files,script")
     assert code == 0
@@ -87,7 +87,7 @@ def test_plan_and_documents(site: Bench) -> None:
         assert at < 0, shown[max(0, at - 200) : at + 100]
 
 
-def test_old_content_that_is_replaced(site: Bench) -> None:
+def test_secrets_of_old_content_that_is_replaced_are_hidden(site: Bench) -> None:
     (site.host / "etc/chat.conf").write_text("requirepass old-hunter\n# old-hunter, again\n")
     code, text = site.text("plan", str(site.bundle(world())), "--only", "files", "--on-drift", "replace")
     assert (code, "old-hunter" in text, "-requirepass ***" in text) == (0, False, True)
@@ -95,10 +95,12 @@ def test_old_content_that_is_replaced(site: Bench) -> None:
 
 @contextmanager
 def json_log(bench: Bench) -> Iterator[list[str]]:
-    yield ["--log-format", "json"]
     from installer.cli.options import console
 
-    console.log_format = "text"
+    try:
+        yield ["--log-format", "json"]
+    finally:
+        console.log_format = "text"
 
 
 def test_a_script_that_prints_it_reaches_no_log_and_no_record(site: Bench) -> None:
@@ -141,7 +143,7 @@ def test_a_values_file_that_everybody_can_read_is_warned_of(site: Bench, tmp_pat
     assert (f"{more} contains secrets (db.password)" in text, "another-one" in text) == (True, False)
 
 
-def test_without_secrets_a_values_file_may_be_public(site: Bench) -> None:
+def test_a_values_file_without_secrets_may_be_public(site: Bench) -> None:
     (site.host / "etc/waybill/lan-chat/values.yaml").write_text("pin: 8\n")
     assert "every user" not in site.text("plan", str(site.bundle(world())), "--only", "files")[1]
 

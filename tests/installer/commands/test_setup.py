@@ -57,7 +57,7 @@ def system(tmp_path: Path, executable: Path) -> System:
     return System(tmp_path / "host")
 
 
-def test_twice_is_once(system: System, executable: Path) -> None:
+def test_a_second_setup_changes_nothing(system: System, executable: Path) -> None:
     assert setup(system) == setup(system)
     assert system.read(PLACE, 99999) == executable.read_bytes()
     assert system.observe(NAME).target == PLACE
@@ -79,7 +79,7 @@ def test_the_environment_is_written_once_and_never_changed(system: System) -> No
 
 
 @pytest.mark.parametrize("fault", ["kill before", "kill half", "kill after"])
-def test_killed_anywhere_it_is_done_again_and_no_half_name_binds_the_host(
+def test_a_setup_that_is_killed_anywhere_is_done_again_and_no_partial_name_binds_the_host(
     system: System, tmp_path: Path, fault: str
 ) -> None:
     counting = FaultySystem(Path(system.root))
@@ -229,7 +229,7 @@ def test_a_run_from_source_has_nothing_to_copy(system: System, monkeypatch: pyte
     assert system.names("/") == []
 
 
-def test_the_real_executable_on_a_real_directory(tmp_path: Path) -> None:
+def test_the_real_executable_sets_up_a_real_directory(tmp_path: Path) -> None:
     program = needs("installer")
     words = [program, "setup", "--env", "production", "--root", str(tmp_path), "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ import pytest
 
 from installer.audit.recorder import AuditedCommand, audited
 from installer.commands import status
+from installer.commands.common import host_look
 from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError
@@ -286,7 +287,7 @@ def test_each_kind_of_transaction_has_its_words(begin: dict[str, object], what: 
 def test_a_release_that_is_installed_while_status_looks_is_no_drift(
     host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, look = [], status.drift
+    looks, look = [], host_look.drift
 
     def meanwhile(*words: Any) -> Any:
         if not looks:
@@ -294,7 +295,7 @@ def test_a_release_that_is_installed_while_status_looks_is_no_drift(
         looks.append(words)
         return look(*words)
 
-    monkeypatch.setattr(status, "drift", meanwhile)
+    monkeypatch.setattr(host_look, "drift", meanwhile)
     found = status.product_status(host)
     assert len(looks) == 2
     assert found.current is not None

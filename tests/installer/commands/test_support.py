@@ -38,7 +38,7 @@ def collect(bench: Bench) -> dict[str, str]:
     return texts
 
 
-def test_it_has_what_is_asked_for_first(ours: Bench) -> None:
+def test_the_support_archive_has_what_is_asked_for_first(ours: Bench) -> None:
     found = collect(ours)
     assert json.loads(found["about.json"])["environment"] == "production"
     status = json.loads(found["products/lan-chat/status.json"])
@@ -50,7 +50,7 @@ def test_it_has_what_is_asked_for_first(ours: Bench) -> None:
     assert f"/{STATE}/current -> releases/" in found["listing.txt"]
 
 
-def test_it_changes_nothing_and_is_for_its_owner_alone(ours: Bench) -> None:
+def test_collecting_a_support_archive_changes_nothing_and_only_its_owner_can_read_it(ours: Bench) -> None:
     before = {path: path.lstat().st_mtime_ns for path in ours.host.rglob("*")}
     collect(ours)
     assert {path: path.lstat().st_mtime_ns for path in ours.host.rglob("*")} == before

@@ -79,7 +79,7 @@ class TestInit:
             assert "does not match this file" in document.what
             assert fresh.run(*words, of(path))[0] == 0  # the second time the host has this root
 
-    def test_repeated_without_a_fingerprint_it_is_what_it_was(self, fresh: Bench) -> None:
+    def test_a_repetition_without_a_fingerprint_changes_nothing(self, fresh: Bench) -> None:
         path = chain(fresh, 1)
         assert fresh.run("trust", "init", str(path), "--env", "production", "--fingerprint", of(path))[0] == 0
         before = everything(fresh)
@@ -122,7 +122,9 @@ class TestEnvironment:
         assert recorded(fresh) == "production\n"
         assert (fresh.host / ENVIRONMENT_FILE[1:]).stat().st_mode & 0o777 == 0o644
 
-    def test_it_is_asked_for_by_name(self, fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_environment_is_asked_for_by_name(
+        self, fresh: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         path = chain(fresh, 1)
         asked = list[str]()
 
@@ -164,14 +166,14 @@ class TestEnvironment:
         assert recorded(fresh) == ""
 
     @pytest.mark.parametrize("name", ["staging", "Production", "../x", " "])
-    def test_one_that_the_root_does_not_have(self, fresh: Bench, name: str) -> None:
+    def test_an_environment_that_the_root_does_not_have_is_refused(self, fresh: Bench, name: str) -> None:
         path = chain(fresh, 1)
         code, document, _ = fresh.run("trust", "init", str(path), "--fingerprint", of(path), "--env", name)
         assert (code, document.where) == (2, "--env")
         assert "production" in document.hint
         assert recorded(fresh) == ""
 
-    def test_one_that_is_set_stays(self, fresh: Bench) -> None:
+    def test_an_environment_that_is_set_stays(self, fresh: Bench) -> None:
         environment(fresh.host, "production\n")
         path = chain(fresh, 1)
         words = ("trust", "init", str(path), "--fingerprint", of(path))
@@ -187,7 +189,7 @@ class TestEnvironment:
         assert fresh.run("trust", "init", str(path), "--fingerprint", of(path))[0] == 0
         assert recorded(fresh) == ""
 
-    def test_it_can_be_recorded_later_on_a_host_that_has_the_root(self, fresh: Bench) -> None:
+    def test_the_environment_can_be_recorded_later_on_a_host_that_has_the_root(self, fresh: Bench) -> None:
         path = chain(fresh, 1)
         (fresh.host / ROOT_FILE[1:]).write_bytes(path.read_bytes())
         here = str(fresh.host / ROOT_FILE[1:])
@@ -196,7 +198,7 @@ class TestEnvironment:
 
 
 class TestEnsure:
-    def test_it_may_be_repeated(self, fresh: Bench) -> None:
+    def test_trust_ensure_may_be_repeated(self, fresh: Bench) -> None:
         path = chain(fresh, 1)
         words = ("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
         code, document, _ = fresh.run(*words)
@@ -207,7 +209,7 @@ class TestEnsure:
         assert (code, document["from"]["sequence"], document["changed"]) == (0, 1, False)
         assert everything(fresh) == before
 
-    def test_with_later_versions_at_once_and_again(self, fresh: Bench) -> None:
+    def test_later_versions_are_taken_at_once_and_again(self, fresh: Bench) -> None:
         path = chain(fresh)
         words = ("trust", "ensure", str(path), "--fingerprint", of(path), "--env", "production")
         words = (*words, "--update", str(path.parent))
@@ -276,7 +278,7 @@ class TestEnsure:
         write_root(stick, "2.root.json", headed(2, "Ann"), "Ann")
         assert fresh.run(*words, "--update", str(stick))[1]["trust"]["version"] == 2
 
-    def test_it_takes_what_is_good_and_names_what_is_not(self, fresh: Bench) -> None:
+    def test_trust_ensure_takes_good_versions_and_names_the_bad_one(self, fresh: Bench) -> None:
         path = chain(fresh)
         third = path.with_name("3.root.json")
         third.write_bytes(third.read_bytes() + b" ")
@@ -302,7 +304,9 @@ class TestTextThatWasChanged:
         ],
     )
     @pytest.mark.parametrize("verb", ["init", "ensure", "update"])
-    def test_a_root(self, fresh: Bench, change, words: str, verb: str) -> None:
+    def test_a_root_that_an_editor_changed_is_named_as_that(
+        self, fresh: Bench, change, words: str, verb: str
+    ) -> None:
         path = chain(fresh, 2)
         digits = of(path)
         if verb == "update":
@@ -316,7 +320,7 @@ class TestTextThatWasChanged:
         assert "an editor, a mail program" in document.hint
         assert "security team" not in document.hint
 
-    def test_only_the_last_line_end(self, tmp_path: Path) -> None:
+    def test_another_last_line_end_alone_is_named(self, tmp_path: Path) -> None:
         data = root_bytes(root())
         with pytest.raises(UntrustedError, match="has another last line end"):
             require_fingerprint(tmp_path, data.removesuffix(b"\n"), fingerprint(data))
@@ -328,7 +332,7 @@ class TestTextThatWasChanged:
 
 
 @pytest.mark.parametrize("fault", ["kill before", "kill half", "kill after"])
-def test_killed_at_each_effect_the_host_has_no_root_without_its_environment(
+def test_a_kill_at_any_effect_leaves_no_root_without_its_environment(
     fresh: Bench, tmp_path: Path, fault: str
 ) -> None:
     path = chain(fresh)

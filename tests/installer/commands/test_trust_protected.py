@@ -45,7 +45,7 @@ def test_nothing_is_verified_or_installed(installed: Bench, part: str, verb: str
     assert installed.run(verb, *bundle, *yes)[0] == 0
 
 
-def test_the_directory_of_metrics(installed: Bench, tmp_path: Path) -> None:
+def test_the_setting_of_the_directory_of_metrics_is_protected(installed: Bench, tmp_path: Path) -> None:
     (installed.host / "metrics").mkdir()
     setting = installed.host / SETTING[1:]
     setting.write_text("/metrics\n")

@@ -80,7 +80,7 @@ def update(system: System, path: Path, now: datetime = NOW) -> int:
     return update_trust(system, path, lambda: now).root.version
 
 
-def test_the_next_one_from_a_file(trusting: System, tmp_path: Path) -> None:
+def test_the_next_root_is_taken_from_a_file(trusting: System, tmp_path: Path) -> None:
     path = write_root(tmp_path / "new", "root.json", headed(2, "Ben"), "Ann", "Ben")
     done = update_trust(trusting, path, lambda: NOW)
     assert (done.before, done.root.version) == (1, 2)
@@ -89,7 +89,7 @@ def test_the_next_one_from_a_file(trusting: System, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("last", ["4.root.json", "root.json"])
-def test_several_at_once_from_a_folder(trusting: System, tmp_path: Path, last: str) -> None:
+def test_several_steps_are_taken_at_once_from_a_folder(trusting: System, tmp_path: Path, last: str) -> None:
     new = tmp_path / "new"
     write_root(new, "2.root.json", headed(2, "Ben", expires=NOW - timedelta(days=5)), "Ann", "Ben")
     write_root(new, "3.root.json", headed(3, "Cid"), "Ben", "Cid")
@@ -116,7 +116,7 @@ def test_an_older_one_is_refused(trusting: System, tmp_path: Path) -> None:
         update(trusting, tmp_path / "stick")
 
 
-def test_it_goes_as_far_as_is_good_and_says_what_was_not(trusting: System, tmp_path: Path) -> None:
+def test_trust_update_stops_at_the_first_bad_version_and_names_it(trusting: System, tmp_path: Path) -> None:
     new = tmp_path / "new"
     write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
     write_root(new, "3.root.json", headed(3, "Eve"), "Eve")
@@ -129,7 +129,9 @@ def test_it_goes_as_far_as_is_good_and_says_what_was_not(trusting: System, tmp_p
         update_trust(trusting, new, lambda: NOW)
 
 
-def test_at_the_prompt_it_is_a_fault_with_what_was_taken(bench: Bench) -> None:
+def test_an_update_that_stops_at_a_bad_version_ends_with_its_error_and_names_what_was_taken(
+    bench: Bench,
+) -> None:
     bench.trust(headed(1, "Ann"))
     new = bench.stick / "new"
     write_root(new, "2.root.json", headed(2, "Ann"), "Ann")
@@ -209,7 +211,7 @@ class TestMedium:
         with pytest.raises(TamperedError, match="more than 64 signatures"):
             update(trusting, path.parent)
 
-    def test_a_directory_without_end(
+    def test_a_directory_without_end_is_refused(
         self, trusting: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = write_root(tmp_path / "new", "2.root.json", headed(2, "Ann"), "Ann")
@@ -233,7 +235,7 @@ def test_an_edited_one_is_refused(trusting: System, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.json", "root.json.bak"])
-def test_a_folder_without_a_root(trusting: System, tmp_path: Path, name: str) -> None:
+def test_a_folder_without_a_root_is_refused(trusting: System, tmp_path: Path, name: str) -> None:
     write_root(tmp_path / "new", name, headed(2, "Ann"), "Ann")
     with pytest.raises(UsageError, match=r"contains neither root\.json"):
         update(trusting, tmp_path / "new")
@@ -243,7 +245,7 @@ def test_a_file_may_have_another_name(trusting: System, tmp_path: Path) -> None:
     assert update(trusting, write_root(tmp_path / "new", "trust-2.json", headed(2, "Ann"), "Ann")) == 2
 
 
-def test_what_is_not_there(trusting: System, tmp_path: Path) -> None:
+def test_a_root_that_is_absent_is_named(trusting: System, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         update(trusting, tmp_path / "none" / "root.json")
 
@@ -256,7 +258,7 @@ def test_a_host_without_trust_has_nothing_to_update(tmp_path: Path) -> None:
     assert list((tmp_path / "host").iterdir()) == []
 
 
-def test_two_at_once_do_not_mix(trusting: System, tmp_path: Path) -> None:
+def test_two_updates_at_once_do_not_mix(trusting: System, tmp_path: Path) -> None:
     path = write_root(tmp_path / "new", "root.json", headed(2, "Ann"), "Ann")
     lock = trusting.lock(LOCK)
     with pytest.raises(BusyError):
@@ -266,7 +268,7 @@ def test_two_at_once_do_not_mix(trusting: System, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_each_effect_it_trusts_the_old_or_the_new(
+def test_a_kill_at_any_effect_leaves_the_old_or_the_new_root(
     trusting: System, tmp_path: Path, after: bool
 ) -> None:
     old = load_trust(trusting)[1]
@@ -360,7 +362,7 @@ def test_a_damaged_product_hides_no_other(trusting: System, tmp_path: Path) -> N
 
 
 class TestTime:
-    def test_it_only_goes_forward(self, trusting: System) -> None:
+    def test_the_known_time_only_goes_forward(self, trusting: System) -> None:
         assert known_time(trusting) == NOW
         remember_time(trusting, NOW + timedelta(hours=1))
         remember_time(trusting, NOW)
@@ -372,5 +374,5 @@ class TestTime:
             with pytest.raises(HostNotReadyError, match="does not contain a time"):
                 known_time(trusting)
 
-    def test_people_can_read_it(self, trusting: System, tmp_path: Path) -> None:
+    def test_people_can_read_the_known_time(self, trusting: System, tmp_path: Path) -> None:
         assert (tmp_path / "host" / TIME_FILE[1:]).read_text() == f"{format_time(NOW)}\n"

@@ -99,7 +99,7 @@ def test_the_plan_that_is_shown_is_carried_out_once_somebody_agrees(bench: Bench
     ]
 
 
-def test_without_anybody_to_ask_nothing_is_changed(bench: Bench, session: Session) -> None:
+def test_nothing_is_changed_where_nobody_can_be_asked(bench: Bench, session: Session) -> None:
     with pytest.raises(UsageError) as caught:
         apply(session, source(bench))
     assert caught.value.hint == "give --yes"
@@ -123,6 +123,6 @@ def test_the_clock_that_is_passed_in_decides(bench: Bench) -> None:
         verify(later, source(bench))
 
 
-def test_a_root_that_is_no_directory(tmp_path: Path) -> None:
+def test_a_root_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a directory"):
         Session.open(tmp_path / "nowhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
@@ -19,6 +20,7 @@ from installer.shared.child_env import (
     engine_address,
     engine_environment,
     forget_loaders,
+    interpolation_environment,
     program_path,
 )
 
@@ -83,7 +85,7 @@ class TestPath:
 
 
 class TestEngine:
-    def test_it_is_the_socket_whatever_the_context(self) -> None:
+    def test_the_engine_is_the_socket_whatever_the_context(self) -> None:
         context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker"}
         assert engine_address(context) == DEFAULT_ENGINE
         assert engine_address({**context, "DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
@@ -93,6 +95,21 @@ class TestEngine:
         monkeypatch.setenv("DOCKER_HOST", "unix:///run/now.sock")
         assert engine_environment("unix:///run/then.sock") == {"DOCKER_HOST": "unix:///run/then.sock"}
         assert engine_environment() == {"DOCKER_HOST": "unix:///run/now.sock"}
+
+
+def test_nothing_of_the_operator_reaches_what_fills_in_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = ("LANG", "LC_ALL", "TZ", "TERM", "USER", "TMPDIR", "NO_COLOR", "COMPOSE_FILE", "DOCKER_CONTEXT")
+    for name in planted:
+        monkeypatch.setenv(name, "planted")
+    monkeypatch.setenv("HOME", "/home/planted")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/x.sock")
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    ended = process.run([sys.executable, "-IS", "-c", code], timeout=60, env=interpolation_environment())
+    # Python sets the one that the C library needs where there is none.
+    found = {name: value for name, value in json.loads(ended.stdout).items() if name != "LC_CTYPE"}
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    assert found == {"PATH": found["PATH"], "HOME": home, "DOCKER_HOST": "unix:///run/x.sock"}
+    assert interpolation_environment("unix:///y.sock")["DOCKER_HOST"] == "unix:///y.sock"
 
 
 def test_what_loads_code_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

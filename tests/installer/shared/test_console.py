@@ -21,6 +21,7 @@ from installer.core.errors import OutputError, UsageError, WaybillError
 from installer.shared import console as consoles
 from installer.shared.command_line import run, run_app
 from installer.shared.console import Console
+from installer.shared.terminal import streams
 from installer.shared.terminal.text import json_text, safe
 from tests.rig.answers import Document
 from tests.rig.hang import ends
@@ -91,6 +92,23 @@ def test_an_internal_error_and_an_interruption_are_documents_too(capsys: pytest.
     assert (document["code"], document.what) == ("interrupted", "interrupted by SIGTERM")
 
 
+@pytest.mark.parametrize("recovered", [True, False])
+def test_an_interrupted_question_says_that_nothing_was_changed_unless_something_was(
+    recovered: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console("install")
+
+    def asks() -> None:
+        console.tell(changed=recovered)
+        with streams.question():
+            raise KeyboardInterrupt("SIGTERM")
+
+    assert run(console, asks) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    nothing = "" if recovered else "; no answer; nothing was changed"
+    assert said == f"error: interrupted by SIGTERM{nothing}"
+
+
 def test_no_exception_of_a_command_is_taken_for_one_of_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
     """Typer takes EPIPE for a closed stdout, and ends without a word; it may be from an engine's socket."""
     app, console = typer.Typer(), Console("install")
@@ -132,7 +150,7 @@ def test_a_result_that_is_lost_is_an_error_only_where_it_was_asked_for(
     Console("bundle", output_counts=True).result("text", dict)
     warned = capsys.readouterr().err.splitlines()
     assert [line.partition("; ")[0] for line in warned] == [
-        "the result cannot be written to standard output: No space left on device"
+        "warning: the result cannot be written to standard output: No space left on device"
     ] * 3
     bundle = Console("bundle", output_counts=True)
     with pytest.raises(OutputError, match="No space left on device") as caught:

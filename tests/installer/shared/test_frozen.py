@@ -101,18 +101,18 @@ class TestHold:
 
 
 class TestFromSource:
-    def test_it_is_no_executable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_start_from_source_is_no_executable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WAYBILL_EXE", "/planted")
         assert frozen.executable() is None
 
-    def test_its_modules_are_its_own(self) -> None:
+    def test_the_modules_of_a_start_from_source_are_those_of_the_installer(self) -> None:
         modules = frozen.modules()
         assert "installer.core.errors" in modules
         assert all(name.partition(".")[0] == "installer" for name in modules)
 
 
 class TestChildEnvironment:
-    def test_it_is_the_users_own(self) -> None:
+    def test_the_environment_of_a_child_is_that_of_the_user(self) -> None:
         given = {"PATH": "/bin", "WAYBILL_CACHE": "/c", "LANG": "C"}
         assert child_environment(given) == given
 
@@ -126,7 +126,7 @@ class TestChildEnvironment:
         }
         assert child_environment(given) == {"A": "b", "LD_LIBRARY_PATH": "/theirs", "LD_PRELOAD": ""}
 
-    def test_it_is_a_copy(self) -> None:
+    def test_the_environment_of_a_child_is_a_copy(self) -> None:
         child_environment()["WAYBILL_TEST"] = "1"
         assert "WAYBILL_TEST" not in os.environ
 

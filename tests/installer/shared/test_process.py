@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ from installer.shared.terminal import interrupts
 from tests.rig.hang import ends
 
 TOP = Path(__file__).resolve().parents[3]
+RUN = (
+    "import sys; from installer.shared import process; "
+    "process.run(['sh', '-c', sys.argv[1]], timeout=60, cwd=sys.argv[2])"
+)
 
 
 def gone(pid: int) -> None:
@@ -120,3 +126,29 @@ def _drain(fd: int, into: bytearray) -> None:
             into += chunk
     except OSError:
         return  # how a pseudo-terminal reports that nobody holds its other end
+
+
+def test_a_program_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    made, script = tmp_path / "made", "echo started; read line < fifo; echo late > made"
+    os.mkfifo(tmp_path / "fifo")
+    waiting = subprocess.Popen([sys.executable, "-c", RUN, script, tmp_path], cwd=TOP)
+    # The script opens the fifo once it runs.
+    fifo = os.open(tmp_path / "fifo", os.O_WRONLY)
+    waiting.kill()
+    waiting.wait()
+    # Nobody has it open any more once the script has ended.
+    with ends(within=60), suppress(BrokenPipeError):
+        while os.write(fifo, b" "):
+            time.sleep(0.01)
+    os.close(fifo)
+    assert not made.exists()
+
+
+def test_what_a_script_leaves_running_goes_on_when_this_process_is_killed(tmp_path: Path) -> None:
+    script = "(while test ! -e go; do sleep 0.05; done; echo yes > made) &"
+    words = [sys.executable, "-c", f"{RUN}; import os; os.kill(os.getpid(), 9)", script, tmp_path]
+    assert subprocess.run(words, cwd=TOP, check=False).returncode == -signal.SIGKILL
+    (tmp_path / "go").touch()
+    with ends(within=60):
+        while not (tmp_path / "made").exists():
+            time.sleep(0.05)

@@ -92,7 +92,7 @@ def test_what_every_reader_takes_for_text_needs_no_quotes(scalar):
         ("a: b: c\n", "not YAML"),
         ("a:\n\t- b\n", "not YAML"),
         ("a: [1\n", "not YAML"),
-        ("a: \x00\n", "not YAML"),
+        ("a: \x00\n", "U+0000"),
     ],
 )
 def test_what_is_not_plain_data_is_refused(text, what):
@@ -104,8 +104,14 @@ def test_all_problems_are_said_at_once_each_with_its_line():
     assert [problem.split(": ")[0] for problem in found] == ["f.yaml:1", "f.yaml:2", "f.yaml:3", "f.yaml:4"]
 
 
-def test_bytes_that_are_not_utf8_are_named_by_their_offset():
-    assert problems(b"a: \xff\n")[0].startswith("f.yaml@3: is not UTF-8")
+def test_bytes_that_are_not_utf8_are_named_by_their_line():
+    assert problems(b"a: 1\nb: \xff\n")[0].startswith("f.yaml:2: is not UTF-8")
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x1b", "\x7f", "\ufffe"])
+def test_a_character_that_yaml_does_not_allow_is_named_with_its_line(character: str) -> None:
+    (found,) = problems(f"a: ä\nb: x{character}\n")
+    assert found.startswith(f"f.yaml:2: contains the character U+{ord(character):04X}, which YAML does not")
 
 
 def test_too_large_too_deep_and_too_many_are_refused():

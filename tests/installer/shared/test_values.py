@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from installer.core.errors import HostNotReadyError
+from installer.shared import strict_yaml, values
 from installer.shared.bounded_child import Bounds
-from installer.shared.values import BuiltIns, Layer, examine, resolve
+from installer.shared.values import BuiltIns, Layer, configure, examine, resolve
 
 BUILT_INS = BuiltIns("1.4.0", "lan-chat", "production")
-DEFAULTS = Layer("config/values.yaml", b"chat:\n  port: 8080\n  tags: [a, b]\nlog: info\n")
+DEFAULTS = Layer("config/values.yaml", b"chat:\n  port: 8080\n  tags: [a, b]\nlog: info\n", kind="defaults")
 SCHEMA = Layer(
     "config/values.schema.json",
     json.dumps(
@@ -40,6 +42,36 @@ def problems(*layers: Layer, schema: Layer | None = SCHEMA) -> list[str]:
     with pytest.raises(HostNotReadyError) as caught:
         resolve(layers, schema, BUILT_INS)
     return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("port", ["4222.0", "-1.0"])
+def test_a_number_with_a_fraction_of_zero_is_no_whole_number_since_it_would_be_rendered_so(port: str) -> None:
+    (found,) = problems(site(f"host: h1\nchat: {{port: {port}}}\n"))
+    assert found.startswith("/etc/waybill/lan-chat/values.yaml:2: chat.port must be a whole number, but is ")
+
+
+def numbers(**keywords: object) -> Layer:
+    return Layer("config/values.schema.json", json.dumps({"properties": {"port": keywords}}).encode())
+
+
+@pytest.mark.parametrize("keywords", [{"enum": [1, 2]}, {"const": 1}])
+def test_a_whole_number_that_a_schema_allows_is_not_allowed_with_a_fraction(keywords: dict) -> None:
+    schema = numbers(**keywords)
+    assert resolve([Layer("v", b"port: 1\n")], schema, BUILT_INS)["port"] == 1
+    (found,) = problems(Layer("v", b"port: 1.0\n"), schema=schema)
+    assert found.startswith("v:1: port ")
+    assert "1.0" in found
+
+
+@pytest.mark.parametrize("keywords", [{"type": "number"}, {"enum": [1.0]}, {"const": 1.0}])
+def test_a_fraction_of_zero_is_a_number_where_the_schema_asks_for_one(keywords: dict) -> None:
+    values = resolve([Layer("v", b"port: 1.0\n")], numbers(**keywords), BUILT_INS)
+    assert repr(values["port"]) == "1.0"
+
+
+def test_true_is_no_whole_number() -> None:
+    (found,) = problems(Layer("v", b"port: true\n"), schema=numbers(type="integer"))
+    assert "must be a whole number" in found
 
 
 def test_mappings_are_merged_and_everything_else_is_replaced():
@@ -97,7 +129,9 @@ def test_without_a_schema_a_key_that_no_default_has_is_refused():
 
 
 def test_without_a_schema_an_empty_group_takes_any_key():
-    values = resolve([Layer("d", b"labels: {}\n"), site("labels: {a: b}\n")], None, BUILT_INS)
+    values = resolve(
+        [Layer("d", b"labels: {}\n", kind="defaults"), site("labels: {a: b}\n")], None, BUILT_INS
+    )
     assert values["labels"] == {"a": "b"}
 
 
@@ -158,3 +192,90 @@ def test_references_that_multiply_are_ended(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_schema_that_refers_to_itself_without_end_is_named() -> None:
     (found,) = problems(DEFAULTS, schema=Layer("s.json", b'{"$ref": "#"}'))
     assert found.startswith("s.json: contains a circular reference")
+
+
+OPEN_SCHEMA = Layer(
+    "config/values.schema.json",
+    b'{"properties": {"log": {"type": "string"}, "licence": {"type": "string", "writeOnly": true}}}',
+)
+
+
+def test_a_key_that_no_default_and_no_schema_knows_is_an_error_in_the_file_that_has_it():
+    """JSON Schema lets every key through that a schema does not forbid."""
+    cluster = Layer("/clusters/a.yaml", b"\nlgo: debug\n", kind="cluster")
+    found = problems(DEFAULTS, cluster, site("log: debug\n"), schema=OPEN_SCHEMA)
+    assert found == ["/clusters/a.yaml:2: lgo is not a value of this release\n  hint: did you mean log?"]
+
+
+def test_a_wrong_value_is_named_in_the_layer_that_set_it_and_not_in_a_weaker_or_stronger_one():
+    layers = [
+        DEFAULTS,
+        Layer("/e.yaml", b"log: info\nchat:\n  port: 70000\n", kind="environment"),
+        Layer("/c.yaml", b"\nchat:\n  tags: x\n", kind="cluster"),
+        site("host: h\nlog: loud\n"),
+    ]
+    assert sorted(each.split(": ")[0] for each in problems(*layers)) == [
+        "/c.yaml:3",
+        "/e.yaml:3",
+        "/etc/waybill/lan-chat/values.yaml:2",
+    ]
+
+
+def test_a_setting_is_the_strongest_layer_and_named_as_it_was_typed():
+    layers = [DEFAULTS, site("host: h\n"), Layer.setting("chat.port", "9"), Layer.setting("chat.port", "10")]
+    assert resolve(layers, SCHEMA, BUILT_INS)["chat"] == {"port": 10, "tags": ["a", "b"]}
+    (found,) = problems(*layers, Layer.setting("chat.port", "99999"))
+    assert found.startswith("--set chat.port: chat.port is 99999, the maximum is 65535")
+
+
+def test_a_setting_of_an_entry_of_a_list_is_told_that_lists_are_replaced():
+    (found,) = problems(DEFAULTS, Layer.setting("chat.tags.0", "c"), schema=None)
+    assert found.startswith("--set chat.tags.0: chat.tags is a list, which is replaced as a whole")
+    assert "--set 'chat.tags=[FIRST, SECOND]'" in found
+
+
+def test_a_setting_that_the_schema_calls_a_secret_is_refused():
+    (found,) = problems(DEFAULTS, Layer.setting("licence", "WXYZ-1234"), schema=OPEN_SCHEMA)
+    assert found.startswith("--set licence: sets licence, which is a secret by the schema of the release")
+    assert "WXYZ" not in found
+
+
+@pytest.mark.parametrize(
+    ("layers", "what"),
+    [
+        ([site(f"a: {number}\n") for number in range(values.MAX_LAYERS + 1)], "more than 256 layers"),
+        ([site("# " + "x" * (strict_yaml.MAX_BYTES - 2))] * 9, "larger than 8 MiB together"),
+    ],
+    ids=["layers", "bytes"],
+)
+def test_what_all_layers_cost_together_is_bounded_before_one_is_parsed(monkeypatch, layers, what):
+    monkeypatch.setattr(Layer, "parse", lambda *_: pytest.fail("was parsed"))
+    assert [what in each.what for each in configure(layers, None, BUILT_INS).problems] == [True]
+
+
+def test_the_values_of_all_layers_together_are_bounded_while_they_are_parsed(monkeypatch):
+    monkeypatch.setattr(values, "MAX_VALUES", 10)
+    layers = [site("a: [1, 2, 3, 4, 5]\n"), Layer("more.yaml", b"b: [1, 2, 3, 4, 5]\n")]
+    (found,) = configure(layers, None, BUILT_INS).problems
+    assert found.where == "more.yaml:1"
+    assert "what other files left over" in found.what
+
+
+def test_keys_that_nothing_knows_are_looked_for_where_time_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a schema refers to is followed for every key: a bundle must not make that take for ever."""
+    monkeypatch.setattr("installer.shared.values.BOUNDS", Bounds(seconds=1, total=1))
+    monkeypatch.setattr("installer.shared.values.unknown_keys", lambda *_: iter(int, 1))
+    (found,) = problems(DEFAULTS, site("log: info\n"), schema=OPEN_SCHEMA)
+    assert "seconds of processor time" in found
+
+
+def test_a_file_of_something_else_is_refused_soon_and_in_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "BOUNDS", Bounds(seconds=5, total=5))
+    started = time.process_time()
+    found = problems(site("".join(f"k{number}: 1\n" for number in range(20_000))))
+    # Each problem was compared with all others: this took many times as long.
+    assert time.process_time() - started < 5
+    assert len(found) == values.MAX_PROBLEMS + 1
+    assert found[-1].startswith("the values: have 19951 more problems, which are not listed")

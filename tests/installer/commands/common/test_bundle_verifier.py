@@ -33,12 +33,12 @@ class TestEnvironment:
         assert host_identity.environment(System(host_dir), "") == "production"
         assert host_identity.environment(System(host_dir), "production") == "production"
 
-    def test_nobody_can_talk_it_into_another(self, host_dir: Path) -> None:
+    def test_no_option_gives_a_host_another_environment(self, host_dir: Path) -> None:
         environment(host_dir, "production\n")
         with pytest.raises(RefusedError, match="belongs to the environment production, not test"):
             host_identity.environment(System(host_dir), "test")
 
-    def test_without_a_setting_the_operator_says_it(self, host_dir: Path) -> None:
+    def test_the_operator_names_the_environment_of_a_host_without_a_setting(self, host_dir: Path) -> None:
         assert host_identity.environment(System(host_dir), "test") == "test"
         assert host_identity.environment(System(host_dir), "") == ""
 
@@ -57,7 +57,7 @@ def test_the_name_is_the_machine_s_or_that_of_the_directory(host_dir: Path) -> N
 
 
 class TestInstall:
-    def test_approved_it_is_installed_and_the_history_says_by_whom(self, bench: Bench) -> None:
+    def test_an_approved_bundle_is_installed_and_the_history_says_who_approved(self, bench: Bench) -> None:
         path = bench.bundle(release())
         code, _, _ = bench.run(str(path), "--yes")
         assert code == 0
@@ -74,7 +74,7 @@ class TestInstall:
         assert (bench.host / TIME_FILE[1:]).read_text().startswith(NOW.strftime("%Y-%m-%dT%H:%M"))
 
     @pytest.mark.parametrize("verb", [(), ("--verify-only",), ("--dry-run",)])
-    def test_not_approved_nothing_is_touched(self, bench: Bench, verb: tuple[str, ...]) -> None:
+    def test_a_bundle_without_approvals_changes_nothing(self, bench: Bench, verb: tuple[str, ...]) -> None:
         path = bench.bundle(replace(release(), approvals=APPROVALS[:1]))
         code, document, _ = bench.run(str(path), "--yes", *verb)
         assert (code, document["code"], document.step) == (14, "not-approved", 18)
@@ -86,7 +86,7 @@ class TestInstall:
         left = {path.name for path in bench.host.glob("var/lib/waybill/*")}
         assert left == (set() if verb else {"audit.jsonl", "audit.head", "audit.lock", "evidence.d"})
 
-    def test_from_a_pipe_too_and_what_was_staged_is_gone(
+    def test_a_bundle_from_a_pipe_is_refused_too_and_its_staged_files_are_gone(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for approvals, wanted in ((APPROVALS[:1], 14), (release().approvals, 0)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from installer.core.errors import UsageError
 from installer.shared.command_tree.completion import SHELLS
 from installer.shared.command_tree.printed import completion, manual
 from installer.shared.command_tree.tree import commands
+from tests.rig import terminal
 
 NAMES = ("waybill-install", "./install")
 LINES = {
     "": {"apply", "status", "trust", "completion"},
     "sta": {"status"},
     "status --": {"--product", "--check", "--json", "--root", "--help"},
+    "recover --": {"--all", "--quiet", "--log-format"},
     "trust ": {"init", "ensure", "update", "show"},
     "trust en": {"ensure"},
     "trust ensure --f": {"--fingerprint"},
@@ -55,6 +58,99 @@ def test_every_command_and_option_is_in_every_script(app: Any, names: tuple[str,
             assert word.lstrip("-") in script
 
 
+def printed(*words: str) -> str:
+    """What a command prints for somebody to redirect into a file, as a process of its own."""
+    done = subprocess.run(
+        terminal.command(*words),
+        env=terminal.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "app", "names"), [("install", install, NAMES), ("bundle", bundle, ("bundle",))]
+)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_command_prints_the_script_of_each_shell(
+    program: str, app: Any, names: tuple[str, ...], shell: str
+) -> None:
+    assert printed(program, "completion", shell) == completion(shell, names, app) + "\n"
+
+
+@pytest.mark.parametrize("program", ["install", "bundle"])
+@pytest.mark.parametrize(
+    "shell", ["bash", *(pytest.param(each, marks=pytest.mark.needs(each)) for each in ("zsh", "fish"))]
+)
+def test_each_shell_parses_its_script(program: str, shell: str, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(printed(program, "completion", shell))
+    done = subprocess.run([shell, "-n", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.needs("fish")
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("waybill-install sta", {"status"}),
+        ("waybill-install status --ch", {"--check"}),
+        ("waybill-install recover --a", {"--all"}),
+        ("waybill-install trust en", {"ensure"}),
+        ("waybill-install trust ensure --fing", {"--fingerprint"}),
+        ("bundle crea", {"create"}),
+    ],
+)
+def test_fish_completes_commands_and_options(typed: str, wanted: set[str], tmp_path: Path) -> None:
+    script = tmp_path / "script.fish"
+    script.write_text(printed("bundle" if typed.startswith("bundle") else "install", "completion", "fish"))
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {script}; complete -C '{typed}'"],
+        env=terminal.environment(HOME=str(tmp_path)), capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert wanted <= {line.partition("\t")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.needs("zsh")
+def test_zsh_takes_the_script_for_both_names_of_the_program(tmp_path: Path) -> None:
+    script = tmp_path / "script.zsh"
+    script.write_text(printed("install", "completion", "zsh"))
+    done = subprocess.run(
+        ["zsh", "-f", "-c", f"source {script}; print -l ${{_comps[waybill-install]}} ${{_comps[./install]}}"],
+        env=terminal.environment(HOME=str(tmp_path)), cwd=tmp_path,
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.count("_bash_complete") == 2
+
+
+READERS = [
+    pytest.param(["groff", "-man", "-ww", "-Tutf8"], marks=pytest.mark.needs("groff"), id="groff"),
+    pytest.param(["mandoc", "-T", "utf8", "-W", "warning"], marks=pytest.mark.needs("mandoc"), id="mandoc"),
+]
+
+
+@pytest.mark.parametrize(("program", "name"), [("install", "waybill-install"), ("bundle", "bundle")])
+@pytest.mark.parametrize("reader", READERS)
+def test_the_manual_is_read_without_a_warning(
+    program: str, name: str, reader: list[str], tmp_path: Path
+) -> None:
+    page = tmp_path / f"{name}.1"
+    page.write_text(printed(program, "man"))
+    done = subprocess.run([*reader, page], capture_output=True, text=True, check=False, timeout=60)
+    # The page has no date, so that it is the same for every build of a version.
+    warnings = [line for line in done.stderr.splitlines() if "missing date" not in line]
+    assert [line for line in warnings if "see above the output" not in line] == []
+    shown = re.sub(".\b|\x1b\\[[0-9;]*m", "", done.stdout)
+    assert f"{name.upper()}(1)" in shown
+    assert "EXIT STATUS" in shown
+
+
 def test_a_shell_that_is_not_known_is_wrong_usage() -> None:
     with pytest.raises(UsageError) as caught:
         completion("bsh", NAMES, install)
@@ -67,7 +163,7 @@ def test_the_manual_has_every_command_and_only_known_requests(app: Any, name: st
     requests = {line.split(" ")[0] for line in lines if line.startswith((".", "'"))}
     assert requests <= {".TH", ".nh", ".SH", ".SS", ".B", ".I", ".br", ".PP", ".TP"}
     text = "\n".join(lines).replace("\\-", "-").replace("\\&", "")
-    assert not re.search(r"\\(?!e|f[BIR])", text)  # nothing of a help text is an escape
+    assert not re.search(r"\\(?!e|f[BIR]|\[u[0-9A-F]{4}\])", text)  # nothing of a help text is an escape
     for command in commands(app):
         if command.words and not command.below:
             assert f".SS {name} {' '.join(command.words)}" in text

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bundler.cli.main import app as bundle
+from installer.cli.app import app as install
 from installer.core.errors import HostNotReadyError, Problem
+from installer.shared.command_line import run_app
+from installer.shared.command_tree.tree import commands
 from installer.shared.console import Console
 from installer.shared.terminal.called import called_as, rename, words_for
 
@@ -52,9 +58,11 @@ def test_from_source_the_name_stays() -> None:
     ("text", "shown"),
     [
         ("run `install recover`", "run `./install recover`"),
-        ("(if interrupted, run: install recover)", "(if interrupted, run: ./install recover)"),
-        ("retained 1.4.0 (install rollback VERSION)", "retained 1.4.0 (./install rollback VERSION)"),
+        ("retained 1.4.0 (`install rollback VERSION`)", "retained 1.4.0 (`./install rollback VERSION`)"),
+        ("`install --help`, `install ./b.tar`", "`./install --help`, `./install ./b.tar`"),
         ("Example: install b.tar", "Example: ./install b.tar"),
+        ("Help.\nExample: install b.tar", "Help.\nExample: ./install b.tar"),
+        ("the script said: `install -m 0644 a b`", "the script said: `install -m 0644 a b`"),
         ("another install is running", "another install is running"),
         ("to install this release, `docker install x`", "to install this release, `docker install x`"),
         ("`installer`", "`installer`"),
@@ -68,13 +76,37 @@ def test_only_commands_are_renamed(text: str, shown: str) -> None:
 def test_every_output_names_the_program_as_it_was_called(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console("install")
     console.called, console.root = "./install", "/r"
-    console.result("then (install status)", dict)
-    console.note("run: install recover")
+    console.result("then (`install status`)", dict)
+    console.note("run `install recover`")
     console.error(
         HostNotReadyError("x", hint="run `install status`", problems=[Problem("", "y", "`install a`")])
     )
     said = capsys.readouterr()
-    assert said.out == "then (./install status --root /r)\n"
-    assert "run: ./install recover" in said.err
+    assert said.out == "then (`./install status --root /r`)\n"
+    assert "run `./install recover --root /r`" in said.err
     assert "`./install status --root /r`" in said.err
     assert "`./install a --root /r`" in said.err
+
+
+def test_warnings_name_the_program_as_it_was_called_also_in_the_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console = Console("install", json_output=True)
+    console.called, console.root = "./install", "/r"
+    console.warn_about(Problem("/etc/waybill/x", "is old", "see /etc/waybill/x; run `install status`"))
+    (warning,) = console.record.document(0, None)["warnings"]
+    assert warning["hint"] == "see /r/etc/waybill/x; run `./install status --root /r`"
+    assert warning["hint"] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("program", "app"), [("install", install), ("bundle", bundle)])
+def test_every_help_names_the_program_as_it_was_called(
+    program: str, app: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(program)
+    console.called = "/media/usb/it"
+    for command in commands(app):
+        assert run_app(console, app, [*command.words, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "Example: /media/usb/it " in said
+    assert re.findall(rf"(?:`|Example: ){program} .*", said) == []

@@ -36,7 +36,14 @@ def test_many_directories_are_counted_with_what_holds_them() -> None:
     assert next(iter(listed(flat))) == f"/  {len(flat)}"
 
 
-def test_lines_without_paths() -> None:
+def test_places_without_a_directory_are_in_the_current_one() -> None:
+    lines = [Row(f"bundle.yaml:{n}", str(n)) for n in range(30)]
+    assert next(iter(listed(lines))) == "./  30"
+    scattered = [Row(f"{n}/x", str(n)) for n in range(30)]
+    assert next(iter(listed(scattered))) == "./  30"
+
+
+def test_lines_without_paths_are_listed() -> None:
     lines = [f"line {n}" for n in range(30)]
     assert list(limited(lines, "notes")) == [*lines[:FIRST], "… and 20 more notes; --all shows all of them"]
     assert list(limited(lines, "notes", everything=True)) == lines
@@ -60,9 +67,25 @@ def test_problems_of_one_kind_are_told_once_and_others_as_ever() -> None:
     assert len(error.as_json()["problems"]) == 2001  # type: ignore[arg-type]
 
 
-def test_many_different_problems_are_limited_and_hints_that_differ_are_marked() -> None:
-    different = [Problem(f"/{n}", f"has fault {n}") for n in range(100)]
+def test_different_problems_are_never_shortened() -> None:
+    different = [Problem(f"/{n}", f"has fault {n}", f"mend fault {n}") for n in range(62)]
+    error = HostNotReadyError("no", problems=different)
+    assert error_text(error) == str(error)
+
+
+def test_different_problems_stay_whole_next_to_many_of_one_kind() -> None:
+    different = [Problem(f"/{n}", f"has fault {n % 30}", f"mend fault {n}") for n in range(60)]
     modes = [Problem(f"/m{n}", "has mode 0777", f"chmod 0644 /m{n}") for n in range(30)]
     lines = error_text(HostNotReadyError("no", problems=[*different, *modes])).splitlines()
+    assert lines[1] == "- 30 × has mode 0777:"
     assert "  hint: the first one: chmod 0644 /m0" in lines
-    assert lines[-1] == "- … and 90 more problems; --all shows all of them"
+    assert [line for line in lines if "fault" in line] == [
+        line for each in different for line in f"- {each}".splitlines()
+    ]
+
+
+def test_up_to_twenty_problems_of_one_kind_keep_their_hints() -> None:
+    modes = [Problem(f"/m{n}", "has mode 0777", f"chmod 0644 /m{n}") for n in range(SHORT)]
+    other = [Problem("/o", "has another fault", "mend it")]
+    error = HostNotReadyError("no", problems=[*modes, *other])
+    assert error_text(error) == str(error)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
 import sys
-from collections.abc import Sequence
 
 import pytest
 
-from installer.shared.terminal.narrow import fits, stacked
+from installer.shared.terminal.narrow import arranged, fits, stacked
+from tests.rig.terminal import on_terminal
 
 ROWS = [
     ["N", "TIME", "WHO", "WHAT"],
@@ -40,6 +37,30 @@ def test_stacked_rows_have_every_field_within_the_width(width: int) -> None:
         assert word in text
 
 
+def test_a_row_that_goes_on_with_the_one_before_is_stacked_below_it() -> None:
+    rows = [["N", "WHAT"], ["1", "apply 1.4.0"], ["", "released by rel"], ["2", "remove"]]
+    assert [line for _, line in stacked(rows, 40)] == [
+        "N     1", "WHAT  apply 1.4.0", "      released by rel", "", "N     2", "WHAT  remove", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 120])
+def test_an_arranged_table_has_every_letter_within_the_width(width: int) -> None:
+    text = arranged(ROWS, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert all("".join(cell.split()) in "".join(text.split()) for cell in ROWS[1][:3])
+
+
+def test_a_table_that_fits_is_not_changed() -> None:
+    rows = [("SIZE", "PATH"), ("1", "a"), ("20", "b")]
+    assert arranged(rows, 80, right=(0,)) == "SIZE  PATH\n   1  a\n  20  b"
+
+
+def test_the_last_column_wraps_below_itself() -> None:
+    rows = [("N", "PATH"), ("1", "x" * 30)]
+    assert arranged(rows, 27) == f"N  PATH\n1  {'x' * 24}\n   {'x' * 6}"
+
+
 BAR = """
 from installer.shared.console import Console
 view = Console("install").progress()
@@ -50,32 +71,10 @@ view.done()
 """
 
 
-def shown(columns: int, program: Sequence[str]) -> str:
-    """Return what a program shows on a terminal of so many columns."""
-    main, other = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(columns), "LINES": "24", "TERM": "xterm"}
-    with subprocess.Popen(program, stdin=other, stdout=other, stderr=other, env=env) as child:
-        os.close(other)
-        data = b""
-        while True:
-            try:
-                piece = os.read(main, 65536)
-            except OSError:  # the end, as Linux tells it
-                break
-            if not piece:
-                break
-            data += piece
-        assert child.wait() == 0
-    os.close(main)
-    return data.decode()
-
-
 @pytest.mark.parametrize("columns", [100, 70, 40])
 def test_the_bar_stays_on_one_line(columns: int) -> None:
-    text = shown(columns, [sys.executable, "-c", BAR])
-    drawn = [
-        line for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)) if line.strip()
-    ]
+    text = on_terminal([sys.executable, "-c", BAR], columns=columns).text
+    drawn = [line for line in re.split(r"[\r\n]", text) if line.strip()]
     assert drawn
     assert max(len(line.rstrip()) for line in drawn) <= columns
     assert all(line.startswith("verify") for line in drawn), drawn
