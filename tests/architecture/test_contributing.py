@@ -122,7 +122,7 @@ def test_no_other_file_has_its_name(tree: Tree) -> None:
     assert named == {MODULE, SPEC_LIST, YAML_SCHEMA, MANIFEST_SCHEMA, TEST, own}
 
 
-def test_its_own_test_the_contract_and_the_generated_pages_pass(tree: Tree) -> None:
+def test_the_test_of_an_added_method_the_contract_and_the_generated_pages_pass(tree: Tree) -> None:
     page = tree.top / "docs/reference/bundle-yaml.md"
     before = page.read_text()
     [command] = re.findall(r"^5\\\..*`python ([^`]+)`", GUIDE.read_text(), re.MULTILINE)

@@ -25,6 +25,11 @@ SAY = (
     *("bundler/freeze/build.py", "installer/shared/bounded_child.py"),
 )
 LONGEST = 400
+GOES_ON = (
+    "so|but|nor|neither|and|or|yet|then|also|it|its|they|them|those|which|ones|anothers|when|while|until|beside"
+    "|behind|of|into|to|as|never"
+)
+FRAGMENT = re.compile(r"test_(?:[^_]+|(?:an?|the)(?:_[^_]+){1,2})")
 FEWEST_COMMENTS = 0.03
 SAYING = {
     *("print", "sys.stdout.write", "sys.stderr.write", "sys.exit", "exit", "quit", "os._exit"),
@@ -129,6 +134,27 @@ def imported(path: Path) -> list[str]:
         elif isinstance(node, ast.Import):
             found += [name.name for name in node.names]
     return found
+
+
+@pytest.fixture(scope="module")
+def tests() -> dict[str, str]:
+    """The name of each test, by its module and name."""
+    return {
+        f"{relative(path)}::{node.name}": node.name
+        for path in python("tests")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_the_name_of_a_test_does_not_go_on_with_another_one(tests: dict[str, str]) -> None:
+    """A report shows a name alone: it begins with its subject, not with a conjunction or a pronoun."""
+    assert [place for place, name in tests.items() if re.match(rf"test_(?:{GOES_ON})_", name)] == []
+
+
+def test_the_name_of_a_test_is_long_enough_to_be_a_sentence(tests: dict[str, str]) -> None:
+    """A subject and a verb are two words; a subject with an article and what is said of it are four."""
+    assert [place for place, name in tests.items() if FRAGMENT.fullmatch(name)] == []
 
 
 def test_what_tests_share_is_in_no_test_module() -> None:

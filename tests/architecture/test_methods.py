@@ -25,24 +25,30 @@ OTHER_MEANINGS = {
     "installer/cli/documents.py": {"script"},
     "installer/cli/app.py": {"script"},
     "installer/core/errors.py": {"script"},  # a cause: it may be of several methods
+    "installer/deploy/configuration/operations.py": {"script"},
     "installer/transaction/failed_release.py": {"script"},
-    "bundler/config/checks/compose.py": {"compose"},  # a kind of file in the bundle
     "bundler/config/checks/scripts.py": {"script"},
     "bundler/freeze/build.py": {"script"},  # an option of cx_Freeze
     "bundler/freeze/run.py": {"script"},
     "installer/core/format/manifest.py": {"compose", "script"},  # kinds of files in the bundle
+    "installer/shared/rendering/env_values.py": {"compose", "systemd"},  # readers of environment files
 }
 # All that an executable has ever written into a journal: a host may still have one that is unfinished.
 JOURNALED = (
     *("release.place", "files.change", "removal.account"),
     *("image.load", "image.tag", "image.store", "image.drop"),
     *("systemd.before", "systemd.up", "compose.before", "compose.up"),
+    *("on_change.back", "on_change.commands", "on_change.units"),
     *("script.before", "script.apply", "script.snapshot", "script.forward", "script.remove"),
 )
 
 
 def module_of(name: str) -> str:
-    return "installer/images/method.py" if name == "images" else f"installer/deploy/{name}.py"
+    """A module, or the one of that name in a package of its own, which tells the registry about it."""
+    if name == "images":
+        return "installer/images/method.py"
+    package = f"installer/deploy/{name}/method.py"
+    return package if (ROOT / package).exists() else f"installer/deploy/{name}.py"
 
 
 def product() -> Iterator[tuple[str, ast.Module]]:
@@ -66,12 +72,16 @@ def test_a_method_is_named_in_its_module_and_its_spec_only(name: str) -> None:
     methods, `files` and `images`, are also keys of bundle.json and of reports.
     """
     allowed = {SPEC_LIST, module_of(name), *(path for path, words in OTHER_MEANINGS.items() if name in words)}
-    assert {path for path, tree in product() if name in strings(tree)} <= allowed
+    own = f"installer/deploy/{name}/"
+    named = {path for path, tree in product() if name in strings(tree) and not path.startswith(own)}
+    assert named <= allowed
 
 
 def test_only_the_registry_imports_the_module_of_a_method() -> None:
     modules = {module_of(spec.name).removesuffix(".py").replace("/", ".") for spec in METHODS}
     for path, tree in product():
+        if path.endswith("/__init__.py"):
+            continue  # the package of a method, whose name the registry imports
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 imported = {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
@@ -146,3 +156,14 @@ def test_the_forms_of_a_step_are_the_branches_of_the_schema(name: str) -> None:
         if branch["properties"]["method"]["const"] == name
     }
     assert required == set(SPECS[name].forms or ((),))
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_options_of_which_a_step_has_one_are_those_of_the_schemas(name: str) -> None:
+    schema = json.loads((ROOT / "schemas/v1/bundle-yaml.schema.json").read_text())
+    for branch in schema["properties"]["deploy"]["items"]["oneOf"]:
+        if branch["properties"]["method"]["const"] == name:
+            rows = [key for each in branch.get("anyOf", []) for key in each["required"]]
+            assert tuple(rows) == SPECS[name].some_of
+    rows = [key for each in manifest_options()[name].get("anyOf", []) for key in each["required"]]
+    assert tuple(rows) == SPECS[name].some_of

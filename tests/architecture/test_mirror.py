@@ -10,9 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("installer", "bundler")
 # Folders without tests of their own, and where they are tested instead.
-ELSEWHERE = {
-    "bundler/cli": "tests/e2e",
-}
+ELSEWHERE: dict[str, str] = {}
 
 # The attacks start from the seeds of the fuzz targets.
 MAY_USE = {("attacks", "fuzz")}

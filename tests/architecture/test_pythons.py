@@ -82,7 +82,7 @@ def test_python3_is_enough(path: Path) -> None:
     assert find(path)[0] == 0
 
 
-def test_one_that_makes_no_environments_is_passed_over_or_named_with_its_package(path: Path) -> None:
+def test_a_python_that_makes_no_environments_is_passed_over_or_named_with_its_package(path: Path) -> None:
     pretend(path, "python3.12", "3.12", without="ensurepip")
     code, printed, said = find(path)
     assert (code, printed) == (1, "")
@@ -97,21 +97,21 @@ def test_one_that_makes_no_environments_is_passed_over_or_named_with_its_package
     assert find(path)[0] == 0
 
 
-def test_without_any_the_packages_are_named(path: Path) -> None:
+def test_the_packages_are_named_where_no_python_is_found(path: Path) -> None:
     code, printed, said = find(path)
     assert (code, printed) == (1, "")
     assert "neither 3.11 to 3.14 nor python3 is on the PATH" in said
     assert "apt-get install python3 python3-venv" in said
 
 
-def test_one_that_is_too_old_is_named(path: Path) -> None:
+def test_a_python_that_is_too_old_is_named(path: Path) -> None:
     pretend(path, "python3", "3.10")
     assert f"{path}/python3 is Python 3.10, which is too old" in find(path)[2]
     # Whoever asks for it gets it no more than others.
     assert find(path, "python3")[0] == 1
 
 
-def test_one_that_is_newer_is_used_only_when_asked_for(path: Path) -> None:
+def test_a_newer_python_is_used_only_when_asked_for(path: Path) -> None:
     pretend(path, "python3", NEXT)
     code, _, said = find(path)
     assert code == 1
@@ -119,7 +119,7 @@ def test_one_that_is_newer_is_used_only_when_asked_for(path: Path) -> None:
     assert find(path, "python3")[0] == 0
 
 
-def test_one_that_is_asked_for_and_not_there_is_named(path: Path) -> None:
+def test_a_python_that_is_asked_for_and_absent_is_named(path: Path) -> None:
     code, _, said = find(path, "python9")
     assert code == 1
     assert "python9: there is no such Python, or it does not start" in said

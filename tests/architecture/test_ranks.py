@@ -44,7 +44,7 @@ RANKS: dict[str, tuple[str, ...]] = {
     ),
     "installer.core": (
         "errors limits",
-        "remedies",
+        "remedies exact_numbers",
         "digest document_file semver schema_errors timestamps",
         "jsonio",
         "json_stream fields risk",

@@ -69,5 +69,5 @@ def test_a_bare_skip_is_found(source: str) -> None:
 @pytest.mark.parametrize(
     "source", ["needs('gpg')", "lacks('loop', 'x')", "pytest.raises(pytest.skip.Exception)", "skip = 1"]
 )
-def test_what_is_none_is_let_be(source: str) -> None:
+def test_what_is_no_skip_is_not_reported(source: str) -> None:
     assert bare_skips(source) == []

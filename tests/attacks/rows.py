@@ -36,6 +36,11 @@ def names(*faults: str) -> tuple[str, ...]:
     return tuple(f"test_attack_names::ATTACKS[{fault}]" for fault in faults)
 
 
+def layers(*faults: str) -> tuple[str, ...]:
+    """Names attacks by values for environments and clusters."""
+    return tuple(f"test_attack_layers::ATTACKS[{fault}]" for fault in faults)
+
+
 def inputs(*faults: str) -> tuple[str, ...]:
     """Names attacks on what a bundle is made of."""
     return tuple(f"{INPUTS}[{fault}]" for fault in faults)

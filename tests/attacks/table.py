@@ -30,7 +30,7 @@ FORMAT_ROWS = (
             "an input with NUL",
             "a destination that climbs",
             "an archive with a member that climbs",
-            "an archive with an absolute member",
+            "an archive with an absolute link",
             "an archive with a link that leads out",
             "a digest that climbs",
             "a link that leads out",
@@ -52,7 +52,7 @@ FORMAT_ROWS = (
             "a list that is a link",
         )
         + inputs(
-            "an archive with a hard link",
+            "an archive with a hard link that leads out",
             "an archive with a device",
             "an archive with a fifo",
             "a pipe",
@@ -109,7 +109,7 @@ FORMAT_ROWS = (
             ),
             "test_public_archives::test_pax_headers_are_refused_wherever_they_stand",
             "test_public_archives::test_gnu_long_names_are_refused_wherever_they_stand",
-            "test_public_corpora::test_no_file_of_them_is_a_bundle",
+            "test_public_corpora::test_no_file_of_the_public_corpora_is_a_bundle",
         ),
     ),
     Row(

@@ -1,8 +1,8 @@
-"""The rows of true names and of what a bundle requires."""
+"""The rows of true names, of what a bundle requires, and of values for environments and clusters."""
 
 from __future__ import annotations
 
-from tests.attacks.rows import Row, names
+from tests.attacks.rows import Row, layers, names
 
 ROWS = (
     Row(
@@ -43,6 +43,31 @@ ROWS = (
                 "a schema that is not known",
             ),
             "test_attack_names::test_a_word_of_an_unsigned_bundle_says_nothing",
+        ),
+    ),
+    Row(
+        "values for environments and clusters: a layer that is none, is not verified, or comes twice",
+        "a layer is a listed values file below config/ of at most 1 MiB, its name one of hosts; each once",
+        (
+            *layers(
+                "layers that nobody said",
+                "a word for layers without layers",
+                "a layer outside of config",
+                "a layer that is not in the bundle",
+                "a layer of the host",
+                "a layer that climbs",
+                "a layer twice",
+                "a layer in the wrong place",
+                "a layer of all hosts",
+                "a name of a layer that climbs",
+                "a name of a layer with a line break",
+                "more layers than there may be",
+                "a layer that is a program",
+                "a layer for another platform",
+                "a layer of a byte too much",
+                "a layer with another content",
+            ),
+            "test_attack_layers::test_a_good_bundle_with_a_layer_is_verified_by_both_readers",
         ),
     ),
 )

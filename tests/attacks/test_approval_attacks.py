@@ -99,7 +99,7 @@ ATTACKS: dict[str, tuple[Callable[[World], World], type[WaybillError]]] = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_approval_that_is(name: str) -> None:
+def test_an_approval_with_a_fault_is_refused(name: str) -> None:
     change, kind = ATTACKS[name]
     world = change(World())
     with pytest.raises(WaybillError) as caught:

@@ -311,7 +311,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
 
 
 @pytest.mark.parametrize("fault", ATTACKS)
-def test_it_is_refused_and_nothing_has_changed(box: Box, fault: str) -> None:
+def test_a_hostile_bundle_is_refused_and_changes_nothing(box: Box, fault: str) -> None:
     make, code, words = ATTACKS[fault]
     box.carry(make())
     box.watch()
@@ -335,7 +335,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("fault", LATER)
-def test_where_a_release_runs_another_is_refused(box: Box, fault: str) -> None:
+def test_a_later_bundle_that_the_running_release_forbids_is_refused(box: Box, fault: str) -> None:
     box.carry(plan())
     assert box.apply().code == 0
     fields, code, words = LATER[fault]

@@ -107,7 +107,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
 
 
 @pytest.mark.parametrize("fault", ATTACKS)
-def test_it_is_refused_and_the_host_is_as_it_was(box: Box, fault: str) -> None:
+def test_a_hostile_name_is_refused_and_the_host_is_as_it_was(box: Box, fault: str) -> None:
     make, code, words = ATTACKS[fault]
     box.carry(make())
     box.watch()

@@ -83,7 +83,7 @@ ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
 
 
 @pytest.mark.parametrize("fault", ATTACKS)
-def test_it_is_refused_before_anything_is_done(box: Box, fault: str) -> None:
+def test_a_hostile_step_is_refused_before_anything_is_done(box: Box, fault: str) -> None:
     make, code, words = ATTACKS[fault]
     box.carry(make())
     box.watch()

@@ -19,6 +19,7 @@ NAMED = re.compile(r"([\w/]+)::(\w+)(?:\[(.+)\])?")
 TABLES = {
     "test_attack_bundles": ("ATTACKS", "LATER"),
     "test_attack_inputs": ("ATTACKS",),
+    "test_attack_layers": ("ATTACKS",),
     "test_attack_names": ("ATTACKS",),
     "test_attack_steps": ("ATTACKS",),
     "test_attack_trust": ("ROOTS", "UPDATES", "APPROVING"),

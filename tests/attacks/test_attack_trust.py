@@ -390,7 +390,7 @@ def test_an_approval_is_refused_or_counts_for_nothing(box: Box, fault: str) -> N
     box.refused(box.apply(), code, words)
 
 
-def test_with_a_good_approval_it_is_installed(box: Box) -> None:
+def test_a_bundle_with_a_good_approval_is_installed(box: Box) -> None:
     approved(box, Said("ops"))
     belongs(box)
     said = box.apply()

@@ -39,7 +39,7 @@ def mutate(data: st.DataObject, content: bytes, first: int = 0) -> bytes:
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_of_a_bundle(data: st.DataObject) -> None:
+def test_a_mutated_bundle_is_refused_or_read_as_the_good_one(data: st.DataObject) -> None:
     tar = _bundle()
     good = verified(tar)
     bad = mutate(data, tar)
@@ -59,7 +59,7 @@ def _bundle() -> bytes:
 
 @FEW
 @given(st.data())
-def test_of_a_root_or_of_its_signatures(data: st.DataObject) -> None:
+def test_a_mutated_root_or_signature_is_refused_or_has_no_effect(data: st.DataObject) -> None:
     old, new, files = _update()
     name = data.draw(st.sampled_from(sorted(files)))
     bad = files | {name: mutate(data, files[name])}
@@ -90,7 +90,7 @@ def _update() -> tuple[Root, Root, dict[str, bytes]]:
 
 @FEW
 @given(st.data())
-def test_of_approvals_behind_the_payload(data: st.DataObject) -> None:
+def test_mutated_approvals_behind_the_payload_are_refused_or_have_no_effect(data: st.DataObject) -> None:
     world, tar, good = _approved()
     try:
         _, decision = world.verify(BytesMedium(mutate(data, tar, tar.index(b"approvals/"))))
@@ -107,7 +107,7 @@ def _approved() -> tuple[World, bytes, object]:
 
 @FEW
 @given(st.data())
-def test_of_approvals_beside_the_bundle(
+def test_mutated_approvals_beside_the_bundle_are_refused_or_have_no_effect(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     world, _, files, good = opened()
@@ -142,7 +142,9 @@ KEPT = {target.name: target for target in TARGETS}
 @pytest.mark.parametrize("name", ["root", "trusted-time", "state", "journal", "history", "evidence"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_of_what_a_host_keeps(name: str, data: st.DataObject) -> None:
+def test_a_mutated_record_of_a_host_is_refused_or_read_as_what_it_says(
+    name: str, data: st.DataObject
+) -> None:
     """Refused, or read as what it says; the oracles are those of the fuzz targets."""
     target = KEPT[name]
     target.check(mutate(data, data.draw(st.sampled_from(target.seeds())))[: target.most])

@@ -59,7 +59,9 @@ def receiver(shipped: Shipment, old: Executables, new: Executables, tmp_path: Pa
     return host
 
 
-def test_it_is_verified_installed_rolled_back_and_removed(shipped: Shipment, receiver: HostDir) -> None:
+def test_a_bundle_of_the_other_version_is_verified_installed_rolled_back_and_removed(
+    shipped: Shipment, receiver: HostDir
+) -> None:
     before, seen = receiver.outside(), []
     for version, path in zip((FIRST, SECOND), shipped.bundles, strict=True):
         verified = receiver.document("verify", path)

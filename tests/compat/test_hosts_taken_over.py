@@ -124,8 +124,12 @@ def audited(record: dict[str, object]) -> dict[str, object]:
     varying = {"hash", "time", "seconds", "evidence", "why", "what", "hint", "problems", "reason", "check"}
     found = {key: value for key, value in without_times(record).items() if key not in varying}
     if "stays" in found:
-        # A path and, after a colon, the reason.
-        found["stays"] = [str(text).partition(": ")[0] for text in found["stays"]]
+        # A path and, after a colon, the reason. A script that ran went with its release: it counts as gone
+        # since the baseline, which had it here.
+        paths = [str(text).partition(": ")[0] for text in found["stays"]]
+        found["stays"] = [path for path in paths if "/releases/" not in path]
+    if "gone" in found:
+        found["gone"] = {kind: count for kind, count in found["gone"].items() if kind != "script"}
     return found
 
 

@@ -216,7 +216,7 @@ def test_an_unfinished_image_store_is_brought_to_its_end(
         ("forward", "migrate", "apply", SECOND),
     ],
 )
-def test_killed_in_a_script_it_is_undone_or_goes_on(
+def test_an_upgrade_that_is_killed_in_a_script_is_undone_or_goes_on(
     step: str,
     script: str,
     how: str,

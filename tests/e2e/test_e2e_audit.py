@@ -85,7 +85,7 @@ def test_metrics_follow(told: Site) -> None:
     told.install("rollback 1.4.0 --yes --on-drift replace")
 
 
-def test_it_outlives_the_product_and_a_reboot(told: Site) -> None:
+def test_the_audit_log_outlives_the_product_and_a_reboot(told: Site) -> None:
     before = len(rows(told))
     told.install(f"remove {PRODUCT} --yes")
     told.host.check(f"rm -rf {STATE}/{PRODUCT}")

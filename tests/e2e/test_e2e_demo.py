@@ -76,7 +76,9 @@ def test_with_docker_the_server_runs_in_containers(tmp_path: Path, empty_engine:
     [("health: watching", signal.SIGTERM), ("━━ 4.", signal.SIGINT)],
     ids=["while the server is watched", "while the server runs"],
 )
-def test_stopped_without_docker_it_leaves_nothing(tmp_path: Path, moment: str, number: int) -> None:
+def test_a_demo_that_is_stopped_without_docker_leaves_nothing(
+    tmp_path: Path, moment: str, number: int
+) -> None:
     demo = Demo(tmp_path)
     check_stopped(demo, moment, number)
     assert demo.left() == []
@@ -87,7 +89,7 @@ def test_stopped_without_docker_it_leaves_nothing(tmp_path: Path, moment: str, n
     [("load image", signal.SIGINT), ("start project", signal.SIGTERM), ("━━ 5.", signal.SIGINT)],
     ids=["while an image is loaded", "while containers come up", "while the server runs"],
 )
-def test_stopped_with_docker_it_leaves_nothing(
+def test_a_demo_that_is_stopped_with_docker_leaves_nothing(
     tmp_path: Path, empty_engine: Engine, moment: str, number: int
 ) -> None:
     demo = Demo(tmp_path, empty_engine)

@@ -110,7 +110,7 @@ def carried(place: Directory, bundle: Path) -> Path:
 ONLY = ("--yes", "--only", "files,images")
 
 
-def test_whole_story_without_root(place, desk):
+def test_a_directory_holds_the_whole_story_without_root(place, desk):
     good, better = (carried(place, desk.release(version)) for version in (GOOD, BETTER))
     place.install(good, "--verify", *ONLY)
     first = place.files()
@@ -169,7 +169,7 @@ def test_edited_config_is_named_and_not_overwritten(place, desk):
     assert "edited" not in config.read_text()
 
 
-def test_killed_while_it_is_staged_the_next_run_goes_on(place, desk):
+def test_the_next_run_goes_on_after_a_kill_while_staging(place, desk):
     """The bundle comes through a pipe that stops half-way, and the installer dies there."""
     bundle = carried(place, desk.release(GOOD))
     command = [str(place.desk.programs.install), "-", *ONLY, "--root", str(place.root)]
@@ -220,7 +220,7 @@ def test_site_values_are_laid_over_the_defaults(place, desk):
     assert place.status()["installed"]["version"] == GOOD
 
 
-def test_without_root_the_real_host_is_refused_in_words(place, desk):
+def test_the_real_host_is_refused_in_words_without_root_rights(place, desk):
     bundle = carried(place, desk.release(GOOD))
     command = (
         ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []

@@ -84,7 +84,7 @@ def host(desk: Desk, bundles: tuple[Path, Path], tmp_path: Path) -> Host:
     return found
 
 
-def test_killed_in_the_step_the_next_command_goes_on_from_there(host: Host) -> None:
+def test_the_next_command_goes_on_after_a_kill_in_the_step(host: Host) -> None:
     began = host.upgrade_until_the_step()
     began.kill()
     began.wait()

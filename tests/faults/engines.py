@@ -38,6 +38,7 @@ PROJECT = """services:
     network_mode: none
     restart: always
     stop_signal: SIGKILL
+    environment: {{VERSION: "${{VERSION}}"}}
 """
 
 
@@ -95,8 +96,10 @@ def release(directory: Path, version: str, sequence: int, own: Mapping[str, Sequ
 def with_project(spec: ReleaseSpec) -> ReleaseSpec:
     """Gives the release with a Compose project of one container."""
     file = Member(PROJECT.format(version=spec.version).encode(), kind="compose")
-    members = {**spec.members, "deploy/compose.yaml": file}
-    return replace(spec, members=members, deploy=(Deployment("compose", {"file": "deploy/compose.yaml"}),))
+    env = Member(b"VERSION={{ waybill.version }}\n", kind="template")
+    members = {**spec.members, "deploy/compose.yaml": file, "deploy/compose.env.j2": env}
+    options = {"file": "deploy/compose.yaml", "env": "deploy/compose.env.j2"}
+    return replace(spec, members=members, deploy=(Deployment("compose", options),))
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def told(code: int) -> str:
     }.get(code, "")
 
 
-def test_it_is_traced_as_it_ships(site: Site, calls: dict[str, list[int]]) -> None:
+def test_the_executable_is_traced_as_it_ships(site: Site, calls: dict[str, list[int]]) -> None:
     assert {"write", "fsync", "unlinkat", "linkat", "mkdirat"} <= calls.keys()
     assert sum(map(len, calls.values())) > 100
 

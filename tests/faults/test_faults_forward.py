@@ -154,7 +154,7 @@ def test_recovery_that_is_killed_goes_on_the_same_way(
 
 
 @pytest.mark.parametrize("golden", ["upgrade that cannot be undone"], indirect=True)
-def test_that_there_is_no_way_back_is_on_the_disk_before_the_step_begins(golden: Golden, fast: Path) -> None:
+def test_the_point_of_no_return_is_on_the_disk_before_the_step_begins(golden: Golden, fast: Path) -> None:
     """Whatever of the rest a power cut takes: else the old release would wake up to the new data."""
     spec = STORIES["upgrade that cannot be undone"]
     with tapped(copy(golden.world, fast / "host")) as tap:

@@ -25,14 +25,20 @@ from tests.rig.host import Host
 from tests.rig.releases import ReleaseSpec, context, install
 from tests.rig.remote import Remote
 from tests.rig.services import (
+    EVERY_TYPE_ONE,
+    EVERY_TYPE_TWO,
     UNITS_ONE,
     UNITS_TWO,
     clear,
+    container_of,
     docker_host,
+    every_type,
+    in_several_files,
     launched,
     running_containers,
     running_units,
-    with_project,
+    with_configuration,
+    with_services,
 )
 from tests.rig.share import share
 
@@ -44,8 +50,8 @@ FAULTS = {
     "killed before": "killed before the command",
     "killed after": "killed after the command",
 }
-PROJECT_ONE = with_project("1.0.0", 1)
-PROJECT_TWO = with_project("2.0.0", 2, config="new")
+PROJECT_ONE = in_several_files(with_services("1.0.0", 1, config="same"))
+PROJECT_TWO = with_services("2.0.0", 2, config="new")
 
 
 class Failing(Remote):
@@ -70,6 +76,7 @@ class Failing(Remote):
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         cwd: str | None = None,
+        memory: int = 0,
     ) -> Completed:
         if self.dead:
             raise Killed
@@ -78,14 +85,14 @@ class Failing(Remote):
         if self.how == "gone" and 0 < self.at_command <= count:
             return Completed(tuple(argv), 1, b"", b"Failed to connect to bus: Connection refused")
         if count != self.at_command:
-            return super().run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+            return super().run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, memory=memory)
         if self.how == "killed before":
             self._die()
         if self.how == "fails":
             return Completed(tuple(argv), 1, b"", b"Job failed. See the journal")
         if self.how == "hangs":
             return Completed(tuple(argv), -9, b"", b"", timed_out=True)
-        ended = super().run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd)
+        ended = super().run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, memory=memory)
         if self.how == "killed after":
             self._die()
         return Completed(tuple(argv), -9, ended.stdout, ended.stderr, timed_out=True)
@@ -98,10 +105,12 @@ class Kind:
     Attributes:
         releases: The two releases, by version.
         look: What runs, in words that can be compared.
+        stays: What neither an upgrade nor a rollback touches.
     """
 
     releases: dict[str, ReleaseSpec]
     look: Callable[[Context], object]
+    stays: Callable[[Context], object] = lambda _within: None
 
 
 def _units(within: Context) -> object:
@@ -114,9 +123,18 @@ def _containers(within: Context) -> object:
     return running_containers(within.system.host)
 
 
+def _database(within: Context) -> object:
+    assert isinstance(within.system, Remote)
+    return container_of(within.system.host, "db")
+
+
 KINDS = {
+    "units of every type": Kind({"1.0.0": EVERY_TYPE_ONE, "2.0.0": EVERY_TYPE_TWO}, every_type),
     "units": Kind({"1.0.0": UNITS_ONE, "2.0.0": UNITS_TWO}, _units),
-    "a Compose project": Kind({"1.0.0": PROJECT_ONE, "2.0.0": PROJECT_TWO}, _containers),
+    "units that reload": Kind(
+        {"1.0.0": with_configuration(1, "one"), "2.0.0": with_configuration(2, "two")}, _units
+    ),
+    "a Compose project": Kind({"1.0.0": PROJECT_ONE, "2.0.0": PROJECT_TWO}, _containers, _database),
 }
 
 
@@ -126,7 +144,12 @@ def machines(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) ->
         launched(docker_engine) as plain,
         docker_host(docker_engine, tmp_path_factory.mktemp("image")) as docker,
     ):
-        yield {"units": plain, "a Compose project": docker}
+        yield {
+            "units of every type": plain,
+            "units": plain,
+            "units that reload": plain,
+            "a Compose project": docker,
+        }
 
 
 @dataclass(frozen=True)
@@ -157,6 +180,7 @@ STORIES = (
     Story("remove", "1.0.0", ""),
 )
 SHARES = {("units", "upgrade"): 12, ("units", "rollback"): 6, ("a Compose project", "upgrade"): 6}
+SHARES |= {("units that reload", "upgrade"): 8, ("units of every type", "upgrade"): 8}
 """How often a story is told in `make test`, over all commands and faults; the others 4 times."""
 
 
@@ -217,6 +241,7 @@ def test_a_command_that_goes_wrong_leaves_services_of_one_release(
     for fault, at in share(every, SHARES.get((name, story.name), 4)):
         row = table.row(f"{story.name} of {name}", FAULTS[fault], len(golden.commands))
         bring(healthy, kind, story.before)
+        stays = kind.stays(healthy)
         failing = context(Failing(machine, at, fault))
         try:
             told = stories.told(lambda within: story.do(kind, within), failing)
@@ -225,6 +250,8 @@ def test_a_command_that_goes_wrong_leaves_services_of_one_release(
         row.runs += 1
         where = f"{fault} at {at}, {golden.commands[at - 1]}, {told}"
         found = violations(healthy, kind, ends, told)
+        if story.before and story.after and kind.stays(healthy) != stays:
+            found.append("what does not change was recreated")
         if told == "not undone" and fault != "gone":
             found.append("was not undone")
         row.broken += found

@@ -107,7 +107,7 @@ def check_values(data: bytes) -> None:
     """Values of the bundle, their schema and the site's values: problems in words, or plain values."""
     pieces = [*data.split(b"---schema---"), b"", b""]
     built_ins = BuiltIns("1.4.0", "lan-chat", "production")
-    layers = [Layer("config/values.yaml", pieces[0]), Layer("/etc/values.yaml", pieces[2])]
+    layers = [Layer("config/values.yaml", pieces[0], kind="defaults"), Layer("/etc/values.yaml", pieces[2])]
     for schema in (None, Layer("config/values.schema.json", pieces[1])):
         values, problems = examine(layers, schema, built_ins)
         same(values[BUILT_IN], asdict(built_ins))

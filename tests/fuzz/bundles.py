@@ -110,7 +110,13 @@ def check_manifest(data: bytes) -> None:
 def manifests() -> list[bytes]:
     """Gives manifests with everything in them."""
     deployments = (Deployment("helm", {"chart": "docs/a"}), Deployment("images", {}, optional=True))
-    health = (HealthCheck("http", "http://127.0.0.1:8080/healthz", within=60, stable=10),)
+    health = (
+        HealthCheck("http", "http://127.0.0.1:8080/healthz", within=60, stable=10),
+        HealthCheck(
+            "http", "https://h/", statuses=("200-299",), body="ok", headers=("A: b",), ca="/c", unix="/u"
+        ),
+        HealthCheck("prometheus", "http://h", query="up", min="0.5", max="1", start_period=5),
+    )
     full = small(deploy=deployments, health=health, upgrade_from="1.2.0", rollback="docs/a")
     return [
         manifest_json.dump(build.plan().manifest),
@@ -135,6 +141,7 @@ WORDS = (
     b'"mode":',
     b'"install":',
     b'"target":',
+    b'"statuses":',
     b'"platforms":',
     b"9007199254740993",
     b"-1",

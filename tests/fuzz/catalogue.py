@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import build, bundles, host, images, records, trust
+from tests.fuzz import build, bundles, host, images, records, secrets, trust
 from tests.fuzz.target import Target
 
 TARGETS: tuple[Target, ...] = (
@@ -12,4 +12,5 @@ TARGETS: tuple[Target, ...] = (
     *build.TARGETS,
     *host.TARGETS,
     *records.TARGETS,
+    *secrets.TARGETS,
 )

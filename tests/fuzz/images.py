@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import functools
 import gzip
 import io
+import lzma
 import zlib
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,6 +14,7 @@ from tempfile import mkdtemp
 import zstandard
 
 from bundler.image_sources.archive import ArchiveSource
+from bundler.image_sources.attachments import artifact_type
 from bundler.image_sources.layers import LayerTransform, expand
 from bundler.image_sources.tarscan import scan
 from installer.core.errors import TamperedError, UnfitInputError
@@ -36,6 +39,8 @@ def check_documents(data: bytes) -> None:
                     raise AssertionError(f"a blob that is none: {each}")
     with refusal(TamperedError):
         oci.parse_config(data, "config")
+    with refusal(TamperedError):
+        artifact_type(data, "manifest")
     with refusal(TamperedError):
         for entry in oci.parse_docker_manifest(data, "manifest.json"):
             if any(".." in name.split("/") or name.startswith("/") for name in (entry.config, *entry.layers)):
@@ -81,7 +86,9 @@ def archives() -> list[bytes]:
     """Gives archives of every form, plain and compressed as a whole."""
     old, new = tar(saved_old([ONE])), tar(saved_new([ONE]))
     zipped = tar(layout([Built("chat:1", [layer("base", 600)], form="zstd")]))
-    return [old, new, zipped, packed(old, "gzip"), packed(new, "zstd"), old[:1500], b""]
+    linked = tar({"a/x": Path("../b"), "b": b"{}"}).replace(b"\x002../b", b"\x001../b", 1)
+    others = [lzma.compress(new), bz2.compress(old, 1), linked]
+    return [old, new, zipped, packed(old, "gzip"), packed(new, "zstd"), *others, old[:1500], b""]
 
 
 def check_scan(data: bytes) -> None:

@@ -172,7 +172,7 @@ def we(case: Case, ring: bytes) -> int:
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.what)
-def test_states(state: State, tmp_path: Path) -> None:
+def test_gpg_gpgv_and_we_judge_each_state_as_the_table_says(state: State, tmp_path: Path) -> None:
     needs("gpgv")
     with gpg_home() as home:
         case = CASES[state.what](home)

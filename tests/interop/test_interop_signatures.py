@@ -191,7 +191,7 @@ def pgp_case(case: Exchange, home: GpgHome, directory: Path) -> tuple[str, str, 
 
 
 @pytest.mark.parametrize("case", EXCHANGES, ids=lambda case: case.name)
-def test_signatures(case: Exchange, home: GpgHome, tmp_path: Path) -> None:
+def test_tools_verify_signatures_as_the_table_says(case: Exchange, home: GpgHome, tmp_path: Path) -> None:
     needs(case.tool)
     if case.form == ".asc":
         found = pgp_case(case, home, tmp_path)
@@ -273,7 +273,7 @@ def key_file(case: KeyFile, home: GpgHome, directory: Path) -> str:
 @pytest.mark.parametrize(
     "case", KEY_FILES, ids=lambda case: f"{case.what}, made by {case.made}, used by {case.used}"
 )
-def test_key_files(case: KeyFile, home: GpgHome, tmp_path: Path) -> None:
+def test_tools_read_key_files_as_the_table_says(case: KeyFile, home: GpgHome, tmp_path: Path) -> None:
     for tool in {case.made, case.used} - {"we"}:
         needs(tool)
     assert key_file(case, home, tmp_path) == case.verdict

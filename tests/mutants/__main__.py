@@ -37,7 +37,8 @@ use_setproctitle = false
 process_isolation = "forkserver"
 """
 """A mutant has three times as long as its tests take, and at least 30 seconds: a busy machine is no test."""
-KILLED = ("killed", "timeout", "segfault")
+KILLED = ("killed", "timeout", "segfault", "check was interrupted by user")
+"""What counts as noticed. A signal of a test that nothing holds back any more ends pytest as Ctrl-C does."""
 BROKEN = (4, -1, 255)
 """Exit codes of pytest, and of mutmut instead of it, that say nothing about the mutant."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _CORE = "tests/installer/core"
 _TRUST = (
-    *(f"{_CORE}/trust/test_{name}" for name in ("verifier", "policy", "approval.py")),
+    *(f"{_CORE}/trust/test_{name}" for name in ("verifier", "policy", "approval", "steps.py")),
     f"{_CORE}/test_verify.py",
 )
 _SIGNED = (f"{_CORE}/trust/test_signatures", f"{_CORE}/trust/test_verifier.py")
@@ -36,13 +36,16 @@ RECOVERY = {
     "installer/commands/common/recovery.py": _host(
         "commands/recover", "commands/recover_words", "commands/recover_roll_forward",
         "commands/obstructed_paths", "transaction/state_repair", "transaction/old_release", "commands/apply",
+        "commands/unattended", "commands/ordinary_user", "state/place",
     ),
     "installer/transaction/execute.py": _host(
-        "transaction/execute", "transaction/reported_steps", "deploy/script", "planning/irreversible",
-        "transaction/old_release", "commands/recover_roll_forward", "commands/apply",
+        "transaction/execute", "transaction/execute_signals", "transaction/interrupted_append",
+        "transaction/reported_steps", "deploy/script", "planning/irreversible",
+        "transaction/old_release", "commands/recover_roll_forward", "commands/apply", "commands/unattended",
+        "commands/secrets_hidden", "commands/history",
     ),
     "installer/transaction/failures.py": _host(
-        "transaction/failures", "transaction/execute", "planning/irreversible"
+        "transaction/failures", "transaction/execute", "planning/irreversible", "commands/unattended"
     ),
     "installer/transaction/journal.py": _host("transaction/journal"),
     "installer/transaction/state_repair.py": _host("transaction/state_repair", "commands/status_unfinished"),
@@ -87,6 +90,12 @@ HOST = {
         "planning/found_directories",
     ),
     "installer/planning/directory_changes.py": _host("planning/found_directories"),
+    "installer/deploy/file_checks.py": _host(
+        "deploy/file_operations",
+        "deploy/file_operations_others",
+        "deploy/file_checks",
+        "deploy/file_attributes",
+    ),
     "installer/deploy/file_operations.py": _host(
         "deploy/file_operations",
         "deploy/file_operations_others",
