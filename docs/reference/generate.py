@@ -1,7 +1,7 @@
 """Writes the pages of the reference that the code knows best: `python -m docs.reference.generate`.
 
-`bundle-yaml.md`, `audit.md` and `json.md` come from JSON Schemas, `cli.md` from the commands' help. A test
-holds them current.
+`bundle-yaml.md`, `vault-yaml.md`, `discovery-yaml.md`, `audit.md` and `json.md` come from JSON Schemas,
+`cli.md` from the help of the commands. A test holds them current.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-
-import typer
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -42,6 +40,42 @@ def bundle_yaml() -> str:
             if "properties" in form:
                 parts.append(_table(schema, form))
     return "\n".join(parts)
+
+
+def vault_yaml() -> str:
+    """Return the page about vault.yaml."""
+    schema: Schema = json.loads(
+        (TOP / "schemas" / "v1" / "vault-yaml.schema.json").read_text(encoding="utf-8")
+    )
+    auth = schema["properties"]["auth"]
+    parts = [
+        "# vault.yaml\n",
+        "<!-- Made by docs/reference/generate.py from schemas/v1/vault-yaml.schema.json. -->\n",
+        schema["description"] + " [How to use it](../how-to/use-secret-stores.md).\n",
+        "Only root may be able to change the file. Whoever may is told the login of this host.\n",
+        _table(schema, schema),
+        "## `auth`\n",
+    ]
+    for form in auth["oneOf"]:
+        title = form["title"].replace("{", "`{").replace("}", "}`")
+        parts.append(f"### {title}\n\n{_said(form)}\n\n{_table(schema, form)}")
+    return "\n".join(parts)
+
+
+def discovery_yaml() -> str:
+    """Return the page about discovery.yaml."""
+    schema: Schema = json.loads(
+        (TOP / "schemas" / "v1" / "discovery-yaml.schema.json").read_text(encoding="utf-8")
+    )
+    return "\n".join(
+        [
+            "# discovery.yaml\n",
+            "<!-- Made by docs/reference/generate.py from schemas/v1/discovery-yaml.schema.json. -->\n",
+            schema["description"] + " [How to use it](../how-to/run-a-cluster.md#peers-that-are-seen).\n",
+            "Only root may be able to change the file.\n",
+            _table(schema, schema),
+        ]
+    )
 
 
 def _resolved(schema: Schema, field: Schema) -> Schema:
@@ -81,6 +115,7 @@ def cli() -> str:
     """Return the page about the two commands."""
     from bundler.cli.main import app as bundle
     from installer.cli.app import app as install
+    from installer.shared.terminal.invocation import command_of
 
     parts = [
         "# Commands\n",
@@ -89,7 +124,7 @@ def cli() -> str:
         "`--json` prints [one JSON document](json.md) on stdout; progress and logs go to stderr.\n",
     ]
     for program, app in (("bundle", bundle), ("install", install)):
-        parts += _helps(program, typer.main.get_command(app))
+        parts += _helps(program, command_of(app))
     return "\n".join(parts)
 
 
@@ -98,7 +133,7 @@ def _helps(path: str, command: Any, parent: Any = None) -> Iterator[str]:
     name = path.rsplit(" ", 1)[-1]
     context = command.make_context(name, [], parent=parent, resilient_parsing=True, terminal_width=WIDTH)
     text = "\n".join(line.rstrip() for line in context.get_help().splitlines())
-    text = text.replace("install BUNDLE [OPTIONS] {BUNDLE}", "install [OPTIONS] BUNDLE")
+    text = text.replace("install BUNDLE [OPTIONS] BUNDLE", "install [OPTIONS] BUNDLE")
     yield f"{'#' * min(len(path.split()) + 1, 3)} {path}\n\n```text\n{text.strip()}\n```\n"
     for below, inner in getattr(command, "commands", {}).items():
         if below == "apply":  # what `install BUNDLE` does; the word itself need not be typed
@@ -224,7 +259,14 @@ def _type(field: Schema) -> str:
     return " or ".join(names)
 
 
-PAGES = {"bundle-yaml.md": bundle_yaml, "cli.md": cli, "audit.md": audit, "json.md": json_documents}
+PAGES = {
+    "bundle-yaml.md": bundle_yaml,
+    "vault-yaml.md": vault_yaml,
+    "discovery-yaml.md": discovery_yaml,
+    "cli.md": cli,
+    "audit.md": audit,
+    "json.md": json_documents,
+}
 
 
 if __name__ == "__main__":
