@@ -70,7 +70,7 @@ def where() -> list[list[str]]:
     return rows(section)[1:]
 
 
-def test_there_are_answers_to_where_something_is() -> None:
+def test_the_concepts_answer_where_something_is() -> None:
     questions = [row[0] for row in where()]
     assert len(questions) > 25
     assert len(set(questions)) == len(questions)

@@ -46,7 +46,7 @@ class Site:
     def install(self, version: str) -> None:
         release = prepare(version, self.root / version)
         layers = [
-            Layer("values.yaml", (release / "config/values.yaml").read_bytes()),
+            Layer("values.yaml", (release / "config/values.yaml").read_bytes(), kind="defaults"),
             Layer("site.yaml", self.values),
         ]
         schema = Layer("values.schema.json", (release / "config/values.schema.json").read_bytes())

@@ -42,7 +42,7 @@ def test_links_of_the_security_policy_lead_somewhere() -> None:
     assert [link for link in links if not (TOP / link).exists()] == []
 
 
-def test_it_names_tests_in_every_row_of_its_tables() -> None:
+def test_the_threat_model_names_tests_in_every_row_of_its_tables() -> None:
     bare = []
     for section in re.split(r"^## ", PAGES["docs/threat-model.md"], flags=re.MULTILINE):
         if section.split("\n", 1)[0] in ACTORS[:2] + ACTORS[3:]:

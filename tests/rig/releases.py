@@ -14,6 +14,7 @@ from installer.commands.common.recovery import Recovered, exclusive
 from installer.commands.rollback import plan_rollback
 from installer.core.digest import sha256_hex
 from installer.core.format import manifest_json
+from installer.core.format.entries.config_file import NOTHING, OnChange
 from installer.core.format.manifest import (
     MANIFEST,
     SUMS,
@@ -33,6 +34,7 @@ from installer.planning.planner import plan_apply, plan_remove
 from installer.shared.progress import Progress
 from installer.staging.staged import Staged
 from installer.state.evidence import Evidence
+from installer.transaction.journal import Journal
 
 PRODUCT = "lan-chat"
 SIGNED = Evidence({"signers": ["release (cosign 1234abcd)"]})
@@ -60,6 +62,10 @@ class Member:
     kind: str = "binary"
     owner: str = ""
     expanded: int = 0
+    validate: tuple[str, ...] = ()
+    on_change: OnChange = NOTHING
+    timeout: int = 0
+    capabilities: str = ""
 
 
 @dataclass
@@ -81,7 +87,11 @@ class ReleaseSpec:
     def manifest(self) -> Manifest:
         files = tuple(
             FileEntry(
-                path, len(m.data), sha256_hex(m.data), m.mode, m.kind, m.install, m.owner, "", m.expanded
+                *(path, len(m.data), sha256_hex(m.data), m.mode, m.kind, m.install, m.owner, "", m.expanded),
+                validate=m.validate,
+                on_change=m.on_change,
+                timeout=m.timeout,
+                capabilities=m.capabilities,
             )  # type: ignore[arg-type]
             for path, m in sorted(self.members.items(), key=lambda item: (section_rank(item[0]), item[0]))
         )
@@ -143,7 +153,7 @@ def planned(within: Context, spec: ReleaseSpec, options: Options | None = None) 
     """Stages a release and plans it, inside the lock."""
     with exclusive(within) as (state, _):
         staged = stage(root(within), spec)
-        yield plan_apply(within, state, staged, options or Options(), evidence=SIGNED)
+        yield plan_apply(within, state, staged, options or Options(), evidence=SIGNED, keeps_key=True)
 
 
 def install(within: Context, spec: ReleaseSpec, options: Options | None = None) -> TransactionResult:
@@ -176,3 +186,9 @@ def recovered(within: Context) -> list[Recovered]:
     """Recover as every command does when it starts, and return what was done."""
     with exclusive(within) as (_, done):
         return done
+
+
+def records(within: Context, number: int) -> list[str]:
+    """Return the types of the records of an ended transaction, in order."""
+    path = within.layout.journal(f"{number:06d}").removesuffix(".log") + ".done"
+    return [record.type for record in Journal.open(within.system, path).records]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
+from installer.core.format.entries.config_file import OnChange
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.host.context import Context
 from installer.planning.planner import plan_remove
@@ -27,12 +30,35 @@ ExecStartPre=/bin/sh -c 'echo {version} > /run/{name}'
 ExecStart=/bin/sh -c '{command}'
 {install}
 """
+RELOADING = """[Service]
+ExecStart=/bin/sh -c 'cp /etc/{name}.conf /run/{name}; exec sleep 1000'
+ExecReload=/bin/sh -c '{reload}'
+[Install]
+WantedBy=multi-user.target
+"""
 COMPOSE = """services:
   nats:
     image: rig/nats:1
     environment: {{VERSION: "{version}"}}
     {command}
     volumes: ["/etc/chat.conf:/chat.conf:ro"]
+"""
+SEVERAL = """services:
+  db:
+    image: rig/nats:1
+    command: ["/bin/busybox", "sleep", "1000000"]
+    healthcheck: {{disable: true}}
+    stop_grace_period: 0s
+  migrate:
+    image: rig/nats:1
+    command: ["/bin/busybox", "test", "{version}"]
+    healthcheck: {{disable: true}}
+    depends_on: {{db: {{condition: service_started}}}}
+  nats:
+    image: rig/nats:1
+    environment: {{VERSION: "{version}"}}
+    volumes: ["/etc/chat.conf:/chat.conf:ro"]
+    depends_on: {{migrate: {{condition: service_completed_successfully}}}}
 """
 
 
@@ -57,6 +83,79 @@ def with_units(version: str, sequence: int, **units: Member) -> ReleaseSpec:
 
 UNITS_ONE = with_units("1.0.0", 1, chatd=unit("chatd", "1.0.0"), helper=unit("helper", "1.0.0"))
 UNITS_TWO = with_units("2.0.0", 2, chatd=unit("chatd", "2.0.0"), extra=unit("extra", "2.0.0"))
+
+
+def _of_every_type(number: int, port: int, ttl: int) -> ReleaseSpec:
+    """Give a release with a service and its socket, an instance, a job with its timer, and settings."""
+    install = "[Install]\nWantedBy=multi-user.target\n"
+    texts = {
+        "chat.service": f"[Service]\nExecStart=/bin/sleep 100{number}\n{install}",
+        "chat.service.d/10-nice.conf": f"[Service]\nNice={number}\n",
+        "chat.socket": f"[Socket]\nListenStream=127.0.0.1:{port}\n{install}",
+        "worker@.service": f"[Service]\nExecStart=/bin/sleep 200{number}\n{install}",
+        "job.service": "[Service]\nType=oneshot\nExecStart=/bin/true\n",
+        "job.timer": f"[Timer]\nOnCalendar=yearly\n{install}",
+    }
+    members = {f"deploy/{name}": Member(text.encode(), kind="unit") for name, text in texts.items()}
+    options = {"units": list(members), "instances": [f"worker@{number}.service"]}
+    settings = {"tmpfiles": "d /run/chat 0755\n", "sysctl": f"net.ipv4.ip_default_ttl={ttl}\n"}
+    for kind, text in settings.items():
+        members[f"deploy/{kind}/90-chat.conf"] = Member(text.encode(), kind=kind)
+        options[kind] = [f"deploy/{kind}/90-chat.conf"]
+    return ReleaseSpec(f"{number}.0.0", number, members, deploy=(Deployment("systemd", options),))
+
+
+EVERY_TYPE_ONE, EVERY_TYPE_TWO = _of_every_type(1, 45113, 91), _of_every_type(2, 45114, 92)
+
+
+def every_type(within: Context) -> object:
+    """Return what of these releases runs, and the setting of the kernel where one runs."""
+    units = ("chat.service", "chat.socket", "job.timer", "worker@1.service", "worker@2.service")
+    shown = within.system.run(
+        ["systemctl", "show", "-p", "ActiveState,UnitFileState,ExecStart,Listen,Nice", *units], timeout=20
+    ).stdout.decode()
+    kept = [re.sub(r" ; ignore_errors.*", "", line) for line in shown.splitlines()]
+    running = "ActiveState=active" in kept
+    # Without a release the value stays until the next boot; so do states of units that are not there.
+    value = within.system.run(["cat", "/proc/sys/net/ipv4/ip_default_ttl"], timeout=20).stdout
+    return [kept, value] if running else "nothing"
+
+
+def reloading(name: str, before: str = "", more: str = "") -> Member:
+    """Gives a service that writes to /run the configuration that it knows since its start or its reload.
+
+    Args:
+        name: Of the service.
+        before: What its reload does before: commands of a shell, each with its end.
+        more: Further lines of the unit.
+    """
+    text = RELOADING.format(name=name, reload=f"{before}cp /etc/{name}.conf /run/{name}")
+    return Member((text + more).encode(), kind="unit")
+
+
+def configuration(name: str, text: str, on_change: OnChange) -> Member:
+    """Gives the configuration of a service."""
+    return Member(text.encode(), f"/etc/{name}.conf", kind="template", on_change=on_change)
+
+
+def with_configuration(number: int, text: str, **members: Member) -> ReleaseSpec:
+    """Gives a release of two services that reload their configuration; that of `helper` never changes.
+
+    Args:
+        number: Of the release.
+        text: The configuration of `chatd`.
+        members: Other units than these, by name, and programs.
+    """
+    found = {
+        f"deploy/systemd/{name}.service": members.get(name, reloading(name)) for name in ("chatd", "helper")
+    }
+    steps = (Deployment("systemd", {"units": sorted(found)}),)
+    found |= {
+        f"config/{name}.conf": configuration(name, each, OnChange(reload=f"{name}.service"))
+        for name, each in (("chatd", text), ("helper", "same"))
+    }
+    found |= {f"bin/linux-amd64/{name}": each for name, each in members.items() if each.kind == "binary"}
+    return ReleaseSpec(f"{number}.0.0", number, found, deploy=steps)
 
 
 def running_units(within: Context) -> dict[str, str]:
@@ -85,10 +184,37 @@ def with_project(version: str, sequence: int, command: str = "", config: str = "
     )
 
 
+def with_services(version: str, sequence: int, config: str) -> ReleaseSpec:
+    """Gives a release of a Compose project with a service that never changes, a job, and one that changes."""
+    release = with_project(version, sequence, config=config)
+    file = Member(SEVERAL.format(version=version).encode(), kind="compose")
+    return replace(release, members={**release.members, "deploy/compose.yaml": file})
+
+
+def container_of(machine: Host, service: str) -> str:
+    """The id of the container of a service; empty where there is none."""
+    return machine.check(f"docker ps -aq --filter label=com.docker.compose.service={service}").strip()
+
+
+def in_several_files(release: ReleaseSpec) -> ReleaseSpec:
+    """Gives a release of `with_services` with its project in three files: one extended, one an override."""
+    member = release.members["deploy/compose.yaml"]
+    first, version, rest = re.split(r"(    environment: .*\n)", member.data.decode())
+    extended, others = (first + rest).split("  migrate:")
+    texts = {
+        "compose.yaml": "services:\n  db: {extends: {file: base/db.yaml, service: db}}\n  migrate:" + others,
+        "base/db.yaml": extended,
+        "override.yaml": f"services:\n  nats:\n{version}",
+    }
+    files = {f"deploy/{name}": Member(text.encode(), kind="compose") for name, text in texts.items()}
+    listed = {"file": ["deploy/compose.yaml", "deploy/override.yaml"]}
+    return replace(release, members={**release.members, **files}, deploy=(Deployment("compose", listed),))
+
+
 def running_containers(machine: Host) -> list[str]:
-    """The versions and the configuration that running containers see."""
+    """The versions and the configuration that running containers with a configuration see."""
     found = []
-    for name in machine.check("docker ps -q").split():
+    for name in machine.check("docker ps -q --filter volume=/chat.conf").split():
         environment = machine.check(f"docker inspect -f '{{{{.Config.Env}}}}' {name}")
         config = machine.check(f"docker cp {name}:/chat.conf - | tar -xO")
         found.append(f"{environment.split('VERSION=')[1].split(']')[0].split()[0]} {config}")
@@ -100,6 +226,8 @@ def launched(engine: Engine, variant: str = "bookworm") -> Iterator[Host]:
     """Boots a host, and takes it away again."""
     machine = Host.launch(engine, variant)
     try:
+        # Docker mounts them read-only; a real host has them writable.
+        machine.check("mount -o remount,rw /proc/sys")
         yield machine
     finally:
         machine.close()

@@ -42,7 +42,7 @@ def test_a_shallow_history_has_no_baseline(history: Path, monkeypatch: pytest.Mo
     assert baseline.find() is None
 
 
-def test_without_a_repository_the_reason_is_gits(tmp_path: Path, history: Path) -> None:
+def test_the_reason_without_a_repository_is_that_of_git(tmp_path: Path, history: Path) -> None:
     (history / ".git").rename(history / "elsewhere")
     with pytest.raises(baseline.AbsentError, match="git log failed"):
         baseline.provide()
@@ -55,7 +55,7 @@ def test_a_build_that_fails_leaves_nothing_behind(history: Path) -> None:
     assert baseline.find() is None
 
 
-def test_the_executables_start() -> None:
+def test_the_executables_of_the_baseline_start() -> None:
     home = Path(needs("baseline"))
     for name in ("install", "bundle"):
         done = subprocess.run([home / name, "--version"], capture_output=True, text=True, check=True)

@@ -39,7 +39,7 @@ def chosen(tmp_path: Path) -> Sources:
     return choose
 
 
-def test_one_line_sources_with_options(chosen: Sources) -> None:
+def test_one_line_sources_with_options_are_read(chosen: Sources) -> None:
     text = """
     # deb http://commented.example/debian bookworm main
     deb cdrom:[Debian GNU/Linux 12.11.0 _Bookworm_ - Official amd64 DVD]/ bookworm main
@@ -49,7 +49,7 @@ def test_one_line_sources_with_options(chosen: Sources) -> None:
     assert chosen("debian.list", text) == "http://mirror.example/debian"
 
 
-def test_deb822_sources_with_disabled_entries(chosen: Sources) -> None:
+def test_deb822_sources_with_disabled_entries_are_read(chosen: Sources) -> None:
     text = """\
 Types: deb
 URIs: http://disabled.example/debian
@@ -95,7 +95,7 @@ def test_a_list_of_mirrors_in_a_file_gives_its_first(chosen: Sources, tmp_path: 
     assert chosen("debian.sources", text) == "https://near.example/debian"
 
 
-def test_where_no_source_serves_the_variable_to_set_is_named(chosen: Sources) -> None:
+def test_the_variable_to_set_is_named_where_no_source_serves(chosen: Sources) -> None:
     with pytest.raises(SystemExit, match="hint: set WAYBILL_RIG_MIRROR "):
         chosen("debian.list", "deb cdrom:[Debian]/ bookworm main\ndeb file:/srv/debian bookworm main\n")
 
