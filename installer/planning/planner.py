@@ -93,7 +93,7 @@ def plan_apply(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
         evidence=evidence, blobs=not staged.area,
     )  # fmt: skip
-    release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
+    release = staged.release(directory)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
     return planner.plan("apply", entry, release, wanted, [place])
 
