@@ -24,7 +24,7 @@ from installer.host.host import Host
 from installer.images import docker_engine, old_store, operations, prune, residue
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
-from installer.images.load_stream import chain_ids
+from installer.images.load_stream import ImageLoad, chain_ids
 from installer.shared.child_env import engine_address
 from installer.shared.humanize import size_text
 from installer.state.release import Release
@@ -66,14 +66,7 @@ class Images(Method):
         if new is not None and not _in_engine(context, new):
             before = operations.images_for(old.release if old else None, context.system.platform())
             removed = [f"remove image {image.reference}" for image in _loaded(context, old)]
-            return removed + [
-                (
-                    f"store image {image.reference}, {size_text(_stored_size(image))}, in the release "
-                    "without loading it"
-                )
-                for image in operations.images_for(new.release, context.system.platform())
-                if image not in before or removed
-            ]
+            return removed + _store_lines(context, new.release, () if removed else before)
         images = _loaded(context, new)
         if not images:
             return [f"remove image {image.reference}" for image in _loaded(context, old)]
@@ -82,9 +75,7 @@ class Images(Method):
         except EngineError as error:
             return [f"load image {image.reference} ({error.what})" for image in images]
         with closing(engine):
-            present = operations.present_chains(engine)
-            lines = [_load_line(context, engine, image, present) for image in images]
-            lines = [line for line in lines if line] + _tag_lines(engine, images)
+            lines = _load_lines(context, engine, images) + _tag_lines(engine, images)
             # People have contexts of their own: which engine it is must not be a guess.
             return [*lines, f"engine: {engine.info.address}"] if lines else []
 
@@ -236,30 +227,64 @@ def _space_problems(context: Context, engine: Engine, images: Sequence[Image]) -
 
 def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> int:
     """Return the bytes that an engine needs to load what it lacks of some images, its own copies included."""
-    present = operations.present_chains(engine)
-    grown: dict[str, int] = {}
+    grown, stored = dict[str, int](), dict[str, int]()
     passing = 0
-    for image in images:
-        if operations.complete(context, engine, image):
-            continue
-        ship = operations.image_load(context, engine, image, Path(), present)
-        for place, chain in enumerate(chain_ids(tuple(layer.diff_id for layer in image.layers))):
+    for ship in _loads(context, engine, images):
+        for place, chain in enumerate(_chains(ship.image)):
             if place not in ship.left_out:
-                grown[chain] = image.layers[place].expanded
+                grown[chain] = ship.image.layers[place].expanded
         # The classic store first copies the archive into its own folder; containerd keeps the stored blobs.
-        passing = passing + ship.payload if ship.form == "oci" else max(passing, ship.payload)
-    return sum(grown.values()) + passing
+        if ship.form == "oci":
+            stored |= {layer.digest: layer.size for layer in ship.sent}
+        else:
+            passing = max(passing, ship.payload)
+    return sum(grown.values()) + sum(stored.values()) + passing
 
 
-def _load_line(context: Context, engine: Engine, image: Image, present: frozenset[str]) -> str:
-    if operations.complete(context, engine, image):
-        return ""
-    ship = operations.image_load(context, engine, image, Path(), present)
-    there, all_of_them = len(ship.left_out), len(image.layers)
-    if there == all_of_them:
-        return f"load image {image.reference}; all its layers are already in the engine"
-    rest = f"; {there} of {all_of_them} layers are already in the engine" if there else ""
-    return f"load image {image.reference}, {size_text(ship.payload)}{rest}"
+def _chains(image: Image) -> list[str]:
+    return chain_ids(tuple(layer.diff_id for layer in image.layers))
+
+
+def _loads(context: Context, engine: Engine, images: Sequence[Image]) -> Iterator[ImageLoad]:
+    """Yield what is sent of each image that an engine lacks, in order."""
+    present = operations.present_chains(engine)
+    for image in images:
+        if not operations.complete(context, engine, image):
+            ship = operations.image_load(context, engine, image, Path(), present)
+            yield ship
+            # What one image brings is not sent again for the next.
+            if ship.form == "docker":
+                present |= set(_chains(image))
+
+
+def _load_lines(context: Context, engine: Engine, images: Sequence[Image]) -> list[str]:
+    before, lines = operations.present_chains(engine), []
+    for ship in _loads(context, engine, images):
+        there, chains = len(ship.left_out), _chains(ship.image)
+        now = sum(chain in before for chain in chains)
+        where = "already in the engine" if there == now else "in the engine by then"
+        line = f"load image {ship.image.reference}"
+        if there == len(chains):
+            lines.append(f"{line}; all its layers are {where}")
+        else:
+            rest = f"; {there} of {len(chains)} layers are {where}" if there else ""
+            lines.append(f"{line}, {size_text(ship.payload)}{rest}")
+    return lines
+
+
+def _store_lines(context: Context, release: Release, before: Sequence[Image]) -> list[str]:
+    """Return a line for each image that stays in the release; each layer counts once."""
+    known, lines = set(release.shared), []
+    for image in operations.images_for(release, context.system.platform()):
+        sizes = {blob_path(layer.digest): layer.size for layer in image.layers}
+        new = sizes.keys() - known
+        known |= sizes.keys()
+        if image not in before:
+            size = f", {size_text(sum(sizes[path] for path in new))}," if new or not sizes else ""
+            count = "all its" if not new else f"{len(sizes) - len(new)} of {len(sizes)}"
+            rest = f"; {count} layers are stored already" if len(new) < len(sizes) else ""
+            lines.append(f"store image {image.reference}{size} in the release without loading it{rest}")
+    return lines
 
 
 def _tag_lines(engine: Engine, images: Sequence[Image]) -> list[str]:
@@ -273,10 +298,6 @@ def _tag_lines(engine: Engine, images: Sequence[Image]) -> list[str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _stored_size(image: Image) -> int:
-    return sum({layer.digest: layer.size for layer in image.layers}.values())
 
 
 HANDLERS: dict[str, Handler] = {**operations.HANDLERS, **prune.HANDLERS, **old_store.HANDLERS}

@@ -16,15 +16,16 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from threading import Event
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import BLOBS, FileEntry, Manifest
+from installer.core.format.payload import discard
 from installer.core.oci.section import ImageSection
 from installer.core.trust.steps import verification_step
 from installer.host.layout import Layout
-from installer.host.system import Seen, System
+from installer.host.system import System
 from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 
@@ -51,14 +52,15 @@ def stored_blobs(system: System, layout: Layout, manifest: Manifest, place: str)
     found = dict[str, str]()
     if not wanted:
         return found
+    device = system.space(place).device
     with system.hold_directories():
         for directory in _releases(system, layout):
             # A release that cannot be read offers nothing, and must not stop another one.
             with suppress(OSError):
-                if system.space(f"{directory}/{BLOBS}").device != system.space(place).device:
+                if system.space(f"{directory}/{BLOBS}").device != device:
                     continue
                 for path in wanted.keys() - found.keys():
-                    if _is_plain(system.observe(f"{directory}/{path}", digest=False), wanted[path]):
+                    if _is_plain(system, f"{directory}/{path}", wanted[path]):
                         found[path] = f"{directory}/{path}"
     return found
 
@@ -76,8 +78,9 @@ def _releases(system: System, layout: Layout) -> list[str]:
     return []
 
 
-def _is_plain(seen: Seen, entry: FileEntry) -> bool:
+def _is_plain(system: System, path: str, entry: FileEntry) -> bool:
     """Return whether a file can be this one, and only this user or root can change it."""
+    seen = system.observe(path, digest=False, attributes=True)
     same = (seen.kind, seen.size, seen.mode) == ("file", entry.size, entry.mode)
     return same and not seen.mode & 0o022 and seen.uid in (0, os.geteuid()) and not seen.acl
 
@@ -114,12 +117,17 @@ def share(
     linked = {
         path: wanted[path] for path in sorted(stored) if _link(system, stored[path], at(path), progress)
     }
+    if not linked:
+        return frozenset()
     progress.start("check blobs of retained releases", sum(entry.size for entry in linked.values()))
     good = _checked(system, images, linked, at, progress)
     progress.done()
     for path in linked.keys() - good:
         system.unlink(at(path))
-        progress.warn(f"{stored[path]} is damaged; the new release gets a copy of its own")
+        progress.warn(
+            f"{stored[path]} is damaged (see `install status --verify-retained`); the new release gets a "
+            "copy of its own"
+        )
     size = size_text(sum(linked[path].size for path in good))
     progress.note(
         f"{len(good)} of {len(wanted)} image blobs are in retained releases already ({size}): checked, not "
@@ -166,12 +174,10 @@ def _checked(
 
     def is_good(path: str, entry: FileEntry) -> bool:
         try:
-            if not _is_plain(system.observe(at(path), digest=False, attributes=True), entry):
+            if not _is_plain(system, at(path), entry):
                 return False
             # As every byte of a bundle: also a retained release may be from before a check.
-            with closing(images.watch(entry, hashed(path, entry))) as passing:
-                for _ in passing:
-                    pass
+            discard(entry, images.watch(entry, hashed(path, entry)))
         except (OSError, TamperedError):
             return False
         return True
