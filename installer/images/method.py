@@ -141,9 +141,14 @@ def _loaded(context: Context, target: Target | None) -> tuple[Image, ...]:
 
 
 def _in_release(context: Context, release: Release, image: Image) -> bool:
-    digests = (image.config, image.manifest, *(layer.digest for layer in image.layers))
-    paths = (f"{release.directory}/{blob_path(digest)}" for digest in digests)
-    return all(context.system.observe(path, digest=False).kind == "file" for path in paths)
+    """Return whether its blobs are in the directory of a release, and not truncated."""
+    sizes: dict[str, int | None] = {image.config: None, image.manifest: None}
+    sizes |= {layer.digest: layer.size for layer in image.layers}
+    for each, size in sizes.items():
+        seen = context.system.observe(f"{release.directory}/{blob_path(each)}", digest=False)
+        if seen.kind != "file" or size not in (None, seen.size):
+            return False
+    return True
 
 
 def _engine_operations(context: Context, old: Target | None, new: Target | None) -> list[Op]:

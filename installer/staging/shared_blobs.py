@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
+from typing import NamedTuple
 
 from installer.core.errors import TamperedError
 from installer.core.format.manifest import BLOBS, FileEntry, Manifest
 from installer.core.format.payload import discard
 from installer.core.oci.section import ImageSection
 from installer.core.trust.steps import verification_step
-from installer.host.layout import Layout
+from installer.host.layout import Layout, release_name
 from installer.host.system import System
 from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
@@ -34,7 +35,39 @@ _REFUSALS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTS
 """What link(2) fails with where a file cannot have another name: then it is stored again."""
 
 
-def stored_blobs(system: System, layout: Layout, manifest: Manifest, place: str) -> dict[str, str]:
+class Shared(NamedTuple):
+    """What became of the blobs of retained releases.
+
+    Attributes:
+        good: Bundle paths of those that are staged, as signed.
+        damaged: Host paths of those that are not as signed.
+    """
+
+    good: frozenset[str] = frozenset()
+    damaged: frozenset[str] = frozenset()
+
+
+def own_release(layout: Layout, manifest: Manifest, identity: str) -> str:
+    """Return where this very release is if it is retained already."""
+    return layout.release(release_name(manifest.sequence, identity))
+
+
+def lacks_blobs(system: System, directory: str, manifest: Manifest) -> bool:
+    """Return whether a retained release is seen to lack image blobs of its own; see `stored_blobs`."""
+    blobs = _blobs(manifest, system.platform())
+    try:
+        if system.observe(f"{directory}/{BLOBS.rstrip('/')}", digest=False).kind != "dir":
+            return False  # installed with --work-dir, or not retained
+        return not all(_is_plain(system, f"{directory}/{path}", entry) for path, entry in blobs.items())
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+
+
+def stored_blobs(
+    system: System, layout: Layout, manifest: Manifest, place: str, own: str = ""
+) -> dict[str, str]:
     """Return where the retained releases of the product have image blobs of another one.
 
     Only presence, size, owner and mode are looked at, which costs little: see `share`.
@@ -44,6 +77,7 @@ def stored_blobs(system: System, layout: Layout, manifest: Manifest, place: str)
         layout: Of the product.
         manifest: Of the other release.
         place: Where that is or would be staged; only what is on the same file system can be shared.
+        own: The directory of this very release if it is retained: it is looked at first.
 
     Returns:
         Their host paths, by their bundle paths.
@@ -54,7 +88,7 @@ def stored_blobs(system: System, layout: Layout, manifest: Manifest, place: str)
         return found
     device = system.space(place).device
     with system.hold_directories():
-        for directory in _releases(system, layout):
+        for directory in sorted(_releases(system, layout), key=lambda each: each != own):
             # A release that cannot be read offers nothing, and must not stop another one.
             with suppress(OSError):
                 if system.space(f"{directory}/{BLOBS}").device != device:
@@ -80,9 +114,10 @@ def _releases(system: System, layout: Layout) -> list[str]:
 
 def _is_plain(system: System, path: str, entry: FileEntry) -> bool:
     """Return whether a file can be this one, and only this user or root can change it."""
-    seen = system.observe(path, digest=False, attributes=True)
+    seen = system.observe(path, digest=False)
     same = (seen.kind, seen.size, seen.mode) == ("file", entry.size, entry.mode)
-    return same and not seen.mode & 0o022 and seen.uid in (0, os.geteuid()) and not seen.acl
+    # The bits of the group bound what an ACL grants by name.
+    return same and not seen.mode & 0o022 and seen.uid in (0, os.geteuid())
 
 
 def share(
@@ -91,7 +126,7 @@ def share(
     stored: Mapping[str, str],
     at: Callable[[str], str],
     progress: Progress,
-) -> frozenset[str]:
+) -> Shared:
     """Give blobs of retained releases a name in the staging area as well, and check them there.
 
     Args:
@@ -102,14 +137,14 @@ def share(
         progress: Told the bytes that are read, and what cannot be shared.
 
     Returns:
-        The bundle paths of those that are as signed. The others have no such name, and are to be staged.
+        Which are as signed. The others have no such name, and are to be staged.
 
     Raises:
         TamperedError: The images of the manifest contradict its list of files.
         OSError: The staging area cannot be changed.
     """
     if not stored:
-        return frozenset()
+        return Shared()
     with verification_step(20):
         images = ImageSection(manifest)
     wanted = _blobs(manifest, system.platform())
@@ -118,7 +153,7 @@ def share(
         path: wanted[path] for path in sorted(stored) if _link(system, stored[path], at(path), progress)
     }
     if not linked:
-        return frozenset()
+        return Shared()
     progress.start("check blobs of retained releases", sum(entry.size for entry in linked.values()))
     good = _checked(system, images, linked, at, progress)
     progress.done()
@@ -133,7 +168,7 @@ def share(
         f"{len(good)} of {len(wanted)} image blobs are in retained releases already ({size}): checked, not "
         "copied again"
     )
-    return good
+    return Shared(good, frozenset(stored[path] for path in linked.keys() - good))
 
 
 def _link(system: System, source: str, target: str, progress: Progress) -> bool:

@@ -25,7 +25,7 @@ from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 from installer.staging import area as staging
 from installer.staging import work_dir
-from installer.staging.shared_blobs import share, stored_blobs
+from installer.staging.shared_blobs import lacks_blobs, own_release, share, stored_blobs
 from installer.staging.staged import Staged
 
 KEPT = (
@@ -55,16 +55,17 @@ def stage(
     """
     bundle = opened.bundle
     directory = layout.stage(bundle.identity)
+    own = own_release(layout, bundle.manifest, bundle.identity)
     try:
         make_directory(system, layout.staging)
         area = _area(system, layout, bundle.identity, work, progress)
         tree = _Tree(system, layout, progress, bundle, area)
         with system.hold_directories():
             have = tree.resume()
-            stored = tree.stored(have)
+            stored = tree.stored(have, own)
             _require_space(system, tree.demands(have | stored.keys()))
             tree.prepare()
-            shared = share(system, bundle.manifest, stored, tree.at, progress)
+            shared, damaged = share(system, bundle.manifest, stored, tree.at, progress)
             have |= shared
             # What cannot be shared after all needs space of its own.
             if shared != stored.keys():
@@ -90,7 +91,11 @@ def stage(
             progress.note(KEPT)
         raise
     digest = sha256_hex(bundle.manifest_bytes)
-    return verified, Staged(verified.manifest, digest, verified.identity, directory, area, shared=shared)
+    repairs = any(path.startswith(f"{own}/") for path in damaged)
+    repairs |= lacks_blobs(system, own, verified.manifest)
+    return verified, Staged(
+        verified.manifest, digest, verified.identity, directory, area, shared=shared, repairs=repairs
+    )
 
 
 def demands(
@@ -189,10 +194,10 @@ class _Tree:
             return False
         return seen.kind != "absent"
 
-    def stored(self, have: frozenset[str]) -> dict[str, str]:
+    def stored(self, have: frozenset[str], own: str) -> dict[str, str]:
         """Return where retained releases have blobs that are not staged; see `stored_blobs`."""
         place = self._area or self._layout.staging
-        found = stored_blobs(self._system, self._layout, self._manifest, place)
+        found = stored_blobs(self._system, self._layout, self._manifest, place, own)
         return {path: source for path, source in found.items() if path not in have}
 
     def _is_good(self, entry: FileEntry) -> bool:

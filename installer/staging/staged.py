@@ -21,6 +21,7 @@ class Staged:
         area: Where the blobs of its images lie, where that is another place; empty: in `directory`.
         demands: The space that staging it would take; empty where it is staged.
         shared: Bundle paths of image blobs that take no space, because a retained release has them.
+        repairs: Whether this very release is retained, and its image blobs are damaged.
     """
 
     manifest: Manifest
@@ -30,6 +31,7 @@ class Staged:
     area: str = ""
     demands: tuple[Demand, ...] = ()
     shared: frozenset[str] = frozenset()
+    repairs: bool = False
 
     def release(self, directory: str) -> Release:
         """Return the release that it becomes in a directory of its own."""

@@ -160,7 +160,6 @@ def writable_by_all(path: Path) -> None:
 
 def writable_by_an_acl(path: Path) -> None:
     os.setxattr(path, ACL, acl(named=6, mask=6))
-    path.chmod(0o644)
 
 
 def of_somebody(path: Path) -> None:
