@@ -27,7 +27,9 @@ def release(version: str) -> World:
         sequence=100_000_000_000 + VERSIONS.index(version), images=tuple(images.images),
         entries={path: {"kind": "image"} for path in images.files},
     )  # fmt: skip
-    return World(plan, approvals=tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS))
+    return World(
+        plan=plan, approvals=tuple(replace(each, fields={"rollback_to": "none"}) for each in APPROVALS)
+    )
 
 
 @pytest.fixture
