@@ -21,8 +21,6 @@ from tests.faults import stories, table
 from tests.faults.conftest import Golden
 from tests.faults.invariants import violations
 from tests.faults.stories import Story, copy, on
-from tests.faults.test_faults_kills import killed
-from tests.faults.test_faults_stage import Writes
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.faulty import FaultySystem, Killed, snapshot
@@ -30,7 +28,7 @@ from tests.rig.imagebuild import Built, digest, layer
 from tests.rig.imageplan import Section, section
 from tests.rig.releases import Member, Notes, ReleaseSpec
 from tests.rig.share import EVERYTHING, share
-from tests.rig.staging import LAYOUT, STAGING, plan, run, tree
+from tests.rig.staging import LAYOUT, STAGING, Writes, plan, run, tree
 
 BASE = layer("base", 9000)
 SHARED = blob_path(digest(BASE))
@@ -94,7 +92,7 @@ def test_every_retained_release_has_its_blobs_whatever_goes_wrong(
     trace = golden(story)
     row = table.row(story.name, fault, len(trace.tap.steps))
     disk = trace.tap.disk
-    states = killed(disk) if fault == "kill" else disk.cuts(40 if EVERYTHING else 1)
+    states = disk.kills() if fault == "kill" else disk.cuts(40 if EVERYTHING else 1)
     for end, state in share(list(states), 18):
         state.write(fast / "host")
         row.runs += 1
