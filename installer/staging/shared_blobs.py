@@ -31,8 +31,12 @@ from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 
 _RELEASE = re.compile(r"([0-9]+)-[0-9a-f]{12}")
-_REFUSALS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What link(2) fails with where a file cannot have another name: then it is stored again."""
+_REFUSALS = (
+    errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOSPC,
+    errno.EDQUOT,
+)  # fmt: skip
+"""What link(2) fails with where a file cannot have another name: then it is stored again, if there is space.
+In the lower layer of an overlay a link takes the space of the whole file."""
 
 
 class Shared(NamedTuple):
@@ -115,9 +119,9 @@ def _releases(system: System, layout: Layout) -> list[str]:
 def _is_plain(system: System, path: str, entry: FileEntry) -> bool:
     """Return whether a file can be this one, and only this user or root can change it."""
     seen = system.observe(path, digest=False)
+    # Step 20 lets a blob have no other mode than 0644, whose bits also bound what an ACL grants by name.
     same = (seen.kind, seen.size, seen.mode) == ("file", entry.size, entry.mode)
-    # The bits of the group bound what an ACL grants by name.
-    return same and not seen.mode & 0o022 and seen.uid in (0, os.geteuid())
+    return same and seen.uid in (0, os.geteuid())
 
 
 def share(

@@ -114,6 +114,14 @@ def test_a_blob_that_is_gone_is_drift(site: Site, target: Target) -> None:
     assert (problem.where, problem.what) == ("shop/app:1", "is incomplete in the directory of the release")
 
 
+def test_a_truncated_layer_is_drift(site: Site, target: Target) -> None:
+    [image] = target.release.manifest.images
+    file = ReleaseDirectory(site.root / f"{BASE}/releases/1").file(image.layers[0].digest)
+    file.write_bytes(file.read_bytes()[:-1])
+    [problem] = METHOD.drift(site.context, target)
+    assert (problem.where, problem.what) == ("shop/app:1", "is incomplete in the directory of the release")
+
+
 def test_an_image_for_another_platform_is_a_problem(site: Site) -> None:
     release = site.release(1)
     release.image("shop/app:1", ["a"], platform="linux/riscv64")

@@ -15,10 +15,9 @@ import pytest
 from installer.core.errors import HostNotReadyError, TamperedError
 from installer.core.format.manifest import BLOBS, blob_path
 from installer.host.layout import Layout
-from installer.host.system import System
+from installer.host.system import Seen, System
 from installer.staging.area import clear
 from installer.staging.preview import previewed
-from installer.staging.stage import stage
 from installer.staging.staged import Staged
 from installer.staging.work_dir import work_dir
 from tests.rig import bundlebuild as build
@@ -108,6 +107,29 @@ def test_a_plan_asks_for_the_space_that_staging_takes(root: Path, old: Path) -> 
     assert planned.shared == run(System(root), BytesMedium(UPGRADE.tar())).shared == SHARED
 
 
+def test_what_is_read_of_shared_blobs_is_told(root: Path, old: Path) -> None:
+    class Told(Notes):
+        def __init__(self) -> None:
+            super().__init__()
+            self.phases: list[list[int]] = []
+            self.ended = 0
+
+        def start(self, label: str, total: int) -> None:
+            self.phases.append([total, 0])
+
+        def advance(self, count: int) -> None:
+            self.phases[-1][1] += count
+
+        def done(self) -> None:
+            self.ended += 1
+
+    told = Told()
+    upgrade(root, told)
+    size = sum(len(NEW_IMAGES.files[path]) for path in SHARED)
+    assert told.phases[0] == [size, size]
+    assert told.ended == 2
+
+
 def test_shared_blobs_are_not_read_from_the_media(root: Path, old: Path) -> None:
     reads = Reads(UPGRADE.tar())
     run(System(root), reads.medium())
@@ -194,6 +216,10 @@ def test_a_blob_that_is_not_as_stored_is_stored_again(
     path = blob_path(digest(BASE))
     spoil(old / path)
     before = snapshot(old)
+    medium = BytesMedium(UPGRADE.tar())
+    with previewed(opened(medium), System(root), LAYOUT, Notes()) as (_, planned):
+        # The digest is looked at when it is shared.
+        assert (path in planned.shared) == (spoil is other_bytes)
     new = upgrade(root)
     assert is_whole(new)
     status = (new / path).lstat()
@@ -239,7 +265,7 @@ def test_blobs_of_another_product_are_not_shared(root: Path) -> None:
     assert all((other / path).stat().st_nlink == 1 for path in SHARED)
 
 
-@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSPC])
 def test_where_no_link_can_be_made_a_copy_is_stored(number: int, root: Path, old: Path) -> None:
     class Refusing(System):
         def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
@@ -265,6 +291,16 @@ def test_a_disk_that_fails_while_a_blob_is_shared_leaves_nothing(root: Path, old
     assert snapshot(old) == before
 
 
+def test_a_blob_that_no_image_has_is_refused_before_anything_is_shared(root: Path, old: Path) -> None:
+    more = {blob_path(digest(b"more")): b"more"}
+    made = plan({**build.FILES, **NEW_IMAGES.files, **more}, "1.5.0", NEW_IMAGES)
+    system = FaultySystem(root)
+    with pytest.raises(TamperedError, match="belongs to no image") as refused:
+        run(system, BytesMedium(made.tar()))
+    assert refused.value.step == 20
+    assert not [line for line in system.trace if line.startswith("link ")]
+
+
 def test_a_manifest_that_lies_about_a_shared_layer_is_refused(root: Path, old: Path) -> None:
     lying = section([Built("shop/app:2", [BASE, NEW])])
     first = lying.images[0].layers[0]
@@ -288,6 +324,17 @@ def test_a_name_that_an_interrupted_run_had_not_checked_is_checked_again(root: P
     before = snapshot(old)
     assert is_whole(upgrade(root))
     assert snapshot(old) == before
+    assert all((new / path).stat().st_nlink == 1 for path in SHARED)
+
+
+def test_a_copy_that_an_interrupted_run_stored_is_not_shared_afterwards(root: Path, old: Path) -> None:
+    staged = run(System(root), BytesMedium(UPGRADE.tar()))
+    new = root / staged.directory[1:]
+    for path in SHARED:
+        (new / path).unlink()
+        (new / path).write_bytes(NEW_IMAGES.files[path])
+        (new / path).chmod(0o644)
+    assert is_whole(upgrade(root))
     assert all((new / path).stat().st_nlink == 1 for path in SHARED)
 
 
@@ -352,6 +399,76 @@ def test_a_blob_that_turns_out_to_be_damaged_needs_space_of_its_own(root: Path) 
         subprocess.run(["umount", state], check=True)
 
 
+# -- the same release again ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(root: Path) -> Path:
+    """The directory of the very release that is staged again."""
+    return retain(root, run(System(root), BytesMedium(OLD.tar())), OLD.manifest.sequence)
+
+
+def again(root: Path, system: System | None = None) -> Staged:
+    return run(system or System(root), BytesMedium(OLD.tar()))
+
+
+def test_the_same_release_shares_with_itself_first(root: Path, own: Path) -> None:
+    newer = own.parent / f"{OLD.manifest.sequence + 1}-{'b' * 12}"
+    subprocess.run(["cp", "-a", own, newer], check=True)
+    staged = again(root)
+    assert all(inode(root / staged.directory[1:] / path) == inode(own / path) for path in SHARED)
+    assert not staged.repairs
+
+
+@pytest.mark.parametrize("spoil", [other_bytes, truncated, writable_by_all, Path.unlink])
+def test_the_same_release_repairs_its_blobs(spoil: Callable[[Path], None], root: Path, own: Path) -> None:
+    spoil(own / blob_path(digest(BASE)))
+    assert again(root).repairs
+
+
+def test_a_release_whose_blobs_only_an_engine_has_is_not_repaired(root: Path, own: Path) -> None:
+    System(root).remove_tree(f"/{(own / 'images/blobs').relative_to(root)}")
+    assert not again(root).repairs
+
+
+@pytest.mark.parametrize(("number", "repairs"), [(errno.EACCES, False), (errno.EIO, True)])
+def test_blobs_that_cannot_be_examined_are_damaged_unless_this_user_may_not(
+    number: int, repairs: bool, root: Path, own: Path
+) -> None:
+    class Failing(System):
+        def observe(self, path: str, *, digest: bool = True, attributes: bool | None = None) -> Seen:
+            if path.startswith(f"/{own.relative_to(root)}"):
+                raise OSError(number, os.strerror(number), path)
+            return super().observe(path, digest=digest, attributes=attributes)
+
+    staged = again(root, Failing(root))
+    assert (staged.repairs, staged.shared) == (repairs, frozenset())
+
+
+# -- nothing to share --------------------------------------------------------------------------------
+
+
 def test_a_first_release_shares_nothing(root: Path) -> None:
-    _, staged = stage(opened(BytesMedium(OLD.tar())), System(root), LAYOUT, Notes())
-    assert staged.shared == frozenset()
+    staged = again(root)
+    assert (staged.shared, staged.repairs) == (frozenset(), False)
+
+
+def test_a_release_without_images_shares_nothing(root: Path, old: Path) -> None:
+    staged = run(System(root), BytesMedium(plan(build.FILES, "1.5.0").tar()))
+    assert (staged.shared, staged.repairs) == (frozenset(), False)
+
+
+def test_a_release_that_cannot_be_read_stops_no_other(root: Path, old: Path) -> None:
+    newest = old.parent / f"2-{'b' * 12}"
+    newest.mkdir()
+    (newest / "images").symlink_to("images")
+    (old.parent / f"3-{'c' * 12}.gone").mkdir()
+    new = upgrade(root)
+    assert all(inode(new / path) == inode(old / path) for path in SHARED)
+
+
+def test_a_file_in_place_of_the_releases_stops_no_staging(root: Path) -> None:
+    path = root / LAYOUT.releases[1:]
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert is_whole(upgrade(root))
