@@ -86,7 +86,10 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
         "podman",
         Unpacked(
             "bookworm",
-            ("podman", "conmon", "libassuan0", "libdevmapper1.02.1", "libgpgme11", "libsubid4"),
+            (
+                *("podman", "conmon", "netavark", "aardvark-dns"),
+                *("libassuan0", "libdevmapper1.02.1", "libgpgme11", "libsubid4"),
+            ),
         ),
     ),
     "docker26": ("docker26", Unpacked("trixie", ENGINE)),

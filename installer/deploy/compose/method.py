@@ -27,7 +27,7 @@ from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target
 from installer.deploy.operation import Json, Op, StepError, ThirdStateError
 from installer.host.context import Context
-from installer.shared.child_env import engine_address
+from installer.shared.child_env import engine_address, engine_start
 from installer.state.release import Installed
 from installer.state.state import load
 
@@ -60,7 +60,7 @@ class Compose(Method):
             return [problem]
         ended = docker(context, "version", "--format", "{{.Server.Version}}")
         if not ended.ok:
-            hint = "start it: `systemctl start docker`; to start it at every boot: `systemctl enable docker`"
+            hint = engine_start(engine_address())
             if b"permission denied" in ended.stderr.lower():
                 hint = "run as root, or as a member of the group that owns the socket"
             what = f"the engine does not answer: {ended.reason(context.secrets)}"
