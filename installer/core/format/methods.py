@@ -12,10 +12,17 @@ from functools import partial
 from typing import Any
 
 from installer.core.fields import PRINTABLE, PRINTABLE_FORM, Value
-from installer.core.format.features import COMPOSE_ENV, COMPOSE_OVERRIDE, COMPOSE_PROJECT, SYSTEMD
+from installer.core.format.features import (
+    COMPOSE_ENV,
+    COMPOSE_OVERRIDE,
+    COMPOSE_PROJECT,
+    QUADLET,
+    SYSTEMD,
+)
 from installer.core.format.manifest import Deployment, FileEntry, Kind
 from installer.core.risk import host_settings
 from installer.core.risk.compose_files import examine_services, further_files
+from installer.core.risk.quadlet_files import examine_quadlet
 from installer.core.risk.risk import Examine, Follow
 from installer.core.risk.units import examine_unit
 
@@ -215,6 +222,24 @@ METHODS = (
         ),
         forms=(("file",),),
         identity="project",
+        needs_engine=True,
+    ),
+    MethodSpec(
+        "quadlet",
+        options=(
+            Option(
+                "files",
+                "podman",
+                is_list=True,
+                directory="/etc/containers/systemd",
+                name_pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(?:container|pod|network|volume)",
+                name_hint="use a name that ends in .container, .pod, .network or .volume, without @; "
+                ".image and .build would fetch images, and the release brings its own",
+                examine=examine_quadlet,
+                feature=QUADLET,
+            ),
+        ),
+        forms=(("files",),),
         needs_engine=True,
     ),
     IMAGES,
