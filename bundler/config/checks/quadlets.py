@@ -160,9 +160,8 @@ def _doubts(given: str, file: QuadletFile, names: set[str]) -> Iterator[Problem]
         if named not in names:
             close = did_you_mean(named, names)
             hint = f"did you mean {close}?" if close else "add it to the step, unless the hosts have it"
-            yield Problem(
-                f"{given}:{number}", f"names {named}, which is not in this release", hint, "quadlet"
-            )
+            what = f"names {named}, which is not in this release"
+            yield Problem(f"{given}:{number}", what, hint, CODE)
     for number, what in irregular_lines(file.text):
         hint = "write every directive on lines of its own, without characters that are not seen"
         yield Problem(f"{given}:{number}", f"this line {what}", hint, CODE)

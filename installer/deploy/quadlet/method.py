@@ -36,7 +36,8 @@ class Quadlet(Method):
             what = "needs a running system, but --root is a directory"
             return [Problem(self.name, what, "omit --root, or omit quadlet from --only")]
         if not runs(context):
-            return [Problem("systemd", "does not run on this host", "omit this step with --skip quadlet")]
+            what = "systemd does not run on this host"
+            return [Problem(self.name, what, "omit this step with --skip quadlet")]
         if new is None:
             return []
         found = generator.find(context)
@@ -53,7 +54,7 @@ class Quadlet(Method):
         try:
             return [*problems, *_taken(context, [each for each in changed if each.name not in before])]
         except StepError as error:
-            return [*problems, Problem("systemd", error.what, error.hint)]
+            return [*problems, Problem(self.name, error.what, error.hint)]
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
         """Return which services stop, start and restart, and what stays."""
@@ -76,12 +77,13 @@ class Quadlet(Method):
         todo = actions(before, after)
         every = list(dict.fromkeys([*before, *after]))
         label = f"stop {', '.join(todo.stop)}" if todo.stop else ""
-        ops = [Op("systemd.before", {"units": every, "stop": todo.stop}, "switch", label)]
-        if new is not None:
-            # Nothing is enabled: the generator makes the links of [Install] at every boot.
-            args = {"enable": [], "restart": todo.restart, "new": todo.fresh, "start": todo.start}
-            ops.append(Op("systemd.up", args, "activate", f"start {', '.join(after)}"))
-        return ops
+        # Nothing is enabled: the generator makes the links of [Install] at every boot. Without a new release
+        # systemd is still told, or the services would stay listed without their files.
+        args = {"enable": [], "restart": todo.restart, "new": todo.fresh, "start": todo.start}
+        return [
+            Op("systemd.before", {"units": every, "stop": todo.stop}, "switch", label),
+            Op("systemd.up", args, "activate", f"start {', '.join(after)}" if after else "load units"),
+        ]
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
         """Return which services do not run as they should."""

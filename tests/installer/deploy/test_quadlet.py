@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.config.checks.quadlets import KEYS
 from installer.commands import status
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck, Image
@@ -122,9 +123,14 @@ def test_services_come_restart_roll_back_and_go(host: Context, machine: Host) ->
     roll_back(host)
     assert (running(machine), drift(host)) == ({"systemd-web": "1"}, [])
 
+    target = Target(Release(release(1).manifest(), "0" * 64, "/x", "/x"), release(1).deploy[0].options)
+    items = METHOD.inventory(host, target, running=True)
+    assert {each.how for each in METHOD.residue(host, items)} == {"left", "stays"}
     remove(host)
     assert running(machine) == {}
-    assert machine.run("ls /etc/containers/systemd").out == ""
+    assert machine.run("ls /etc/containers/systemd").out == "users\n"
+    left = {each.name: each.how for each in METHOD.residue(host, items)}
+    assert left == {"web.service": "gone", "data-volume.service": "gone", "systemd-data": "stays"}
     assert machine.check("ls /var/lib/containers/storage/volumes/systemd-data/_data") == "mine\n"
 
 
@@ -199,3 +205,14 @@ def test_images_that_go_to_another_engine_are_refused(host: Context, monkeypatch
     (problem,) = METHOD.check(host, None, target)
     assert problem.what == "is the engine that the images go to, but quadlet runs containers of Podman"
     assert problem.hint == "set DOCKER_HOST=unix:///run/podman/podman.sock"
+
+
+def test_the_podman_of_the_host_knows_the_keys_that_create_knows(machine: Host) -> None:
+    for group, keys in KEYS.items():
+        name = f"/root/k/{group}/a.{group.lower()}"
+        lines = "".join(f"{key}=x\n" for key in sorted(keys))
+        place = f"/root/k/{group}"
+        command = f"mkdir -p {place} && cat > {name} && QUADLET_UNIT_DIRS={place} {GENERATOR} --dryrun"
+        # It names the first unknown key.
+        said = machine.run(command, stdin=f"[{group}]\n{lines}".encode()).err
+        assert "unsupported key" not in said
