@@ -264,8 +264,9 @@ class Engine:
             # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
                 raise silent_error(what, where) from error
-            log = f"journalctl -u {self.info.command}"
-            hint = f"check its log (`{log}`), start it, then run the command again"
+            hint = (
+                f"check its log (`journalctl -u {self.info.command}`), start it, then run the command again"
+            )
             raise EngineError(
                 f"the engine closed the connection when asked to {what}", where=where, hint=hint
             ) from error

@@ -79,6 +79,6 @@ def _absent_error(address: str, path: str) -> EngineError:
 
 def silent_error(what: str, where: str) -> EngineError:
     """Return the error of an engine that does not answer in time."""
-    log = f"journalctl -u {engine_unit(where)}"
-    hint = f"the engine or its disk may hang: see `{log}`, then run the command again"
+    see = f"`journalctl -u {engine_unit(where)}`"
+    hint = f"the engine or its disk may hang: see {see}, then run the command again"
     return EngineError(f"the engine did not answer in time when asked to {what}", where=where, hint=hint)

@@ -12,13 +12,7 @@ from functools import partial
 from typing import Any
 
 from installer.core.fields import PRINTABLE, PRINTABLE_FORM, Value
-from installer.core.format.features import (
-    COMPOSE_ENV,
-    COMPOSE_OVERRIDE,
-    COMPOSE_PROJECT,
-    QUADLET,
-    SYSTEMD,
-)
+from installer.core.format import features
 from installer.core.format.manifest import Deployment, FileEntry, Kind
 from installer.core.risk import host_settings
 from installer.core.risk.compose_files import examine_services, further_files
@@ -154,7 +148,7 @@ def _settings(key: Kind, directory: str, examine: Examine) -> Option:
         name_pattern=_CONF,
         name_hint="use a name that ends in .conf, with the name of the product in it",
         examine=examine,
-        feature=SYSTEMD,
+        feature=features.SYSTEMD,
     )
 
 
@@ -181,7 +175,7 @@ METHODS = (
                 # No hyphen first: systemctl would take it for an option.
                 pattern=rf"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*@[A-Za-z0-9:_.\\-]+\.{_TYPES}",
                 form="an instance of a template, such as chat@1.service",
-                feature=SYSTEMD,
+                feature=features.SYSTEMD,
             ),
             _settings("sysusers", "/etc/sysusers.d", host_settings.examine_users),
             _settings("tmpfiles", "/etc/tmpfiles.d", host_settings.examine_tmpfiles),
@@ -201,7 +195,7 @@ METHODS = (
             Option(
                 "file",
                 "compose",
-                list_feature=COMPOSE_PROJECT,
+                list_feature=features.COMPOSE_PROJECT,
                 examine=examine_services,
                 follow=further_files,
                 is_yaml=True,
@@ -211,13 +205,13 @@ METHODS = (
                 pattern=r"[a-z0-9][a-z0-9_-]{0,62}",
                 form="a project name: lower-case letters, digits, hyphens and underscores, at most 63",
             ),
-            Option("env", "template", rendered_as=".env", feature=COMPOSE_ENV),
+            Option("env", "template", rendered_as=".env", feature=features.COMPOSE_ENV),
             Option(
                 "override",
                 pattern=r"[a-z0-9][a-z0-9._-]{0,58}\.ya?ml",
                 form="the name of a YAML file without a directory, such as compose.override.yaml",
                 rendered_as="compose.override.yaml",
-                feature=COMPOSE_OVERRIDE,
+                feature=features.COMPOSE_OVERRIDE,
             ),
         ),
         forms=(("file",),),
@@ -233,10 +227,9 @@ METHODS = (
                 is_list=True,
                 directory="/etc/containers/systemd",
                 name_pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(?:container|pod|network|volume)",
-                name_hint="use a name that ends in .container, .pod, .network or .volume, without @; "
-                ".image and .build would fetch images, and the release brings its own",
+                name_hint="use a name that ends in .container, .pod, .network or .volume, without @",
                 examine=examine_quadlet,
-                feature=QUADLET,
+                feature=features.QUADLET,
             ),
         ),
         forms=(("files",),),
@@ -321,7 +314,7 @@ def features_of(method: str, options: Mapping[str, Any]) -> Iterator[str]:
             yield option.feature
     # Earlier readers know no drop-ins.
     if spec and any("/" in place_name(option.kind, path) for option, path in spec.files(options)):
-        yield SYSTEMD
+        yield features.SYSTEMD
 
 
 def installed_by_method(entry: FileEntry) -> str:
