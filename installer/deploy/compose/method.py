@@ -61,9 +61,7 @@ class Compose(Method):
             return [problem]
         if is_podman(engine_address()) and not runs(context):
             # Its timers run the health checks: without them Compose would wait for ever.
-            what = (
-                "is Podman, which checks the health of containers through systemd; systemd does not run here"
-            )
+            what = "is Podman, which checks the health of containers by systemd; systemd does not run here"
             return [Problem(engine_address(), what, "use a host that systemd runs, or Docker")]
         ended = docker(context, "version", "--format", "{{.Server.Version}}")
         if not ended.ok:

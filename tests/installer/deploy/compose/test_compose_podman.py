@@ -24,4 +24,4 @@ def test_a_podman_without_systemd_would_never_find_a_container_healthy(
         monkeypatch.setenv("DOCKER_HOST", "unix:///run/podman/podman.sock")
         (problem,) = METHOD.check(host, None, target)
     assert problem.where == "unix:///run/podman/podman.sock"
-    assert problem.what.startswith("is Podman, which checks the health of containers through systemd")
+    assert problem.what.startswith("is Podman, which checks the health of containers by systemd")
