@@ -36,6 +36,9 @@ def examine_quadlet(where: str, text: str) -> Found:
         text: Its text.
     """
     lines = list(islice(directives(text), MOST + 1))
+    pulls = [value for _, section, key, value in lines[:MOST] if (section, key) == ("Container", "Pull")]
+    if where.endswith(".container") and pulls[-1:] != ["never"]:
+        yield Risk("command", where, "may fetch an image that is not in the release: it has no Pull=never")
     for number, section, key, value in lines[:MOST]:
         if not value:
             continue

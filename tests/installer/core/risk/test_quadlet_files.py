@@ -7,6 +7,7 @@ import pytest
 from installer.core.risk.quadlet_files import MOST, examine_quadlet
 from installer.core.risk.risk import Program, Risk
 
+QUIET = "[Container]\nPull=never\n"
 RISKS = {
     "a port": ("Container", "PublishPort=80:8080", "port", "publishes 80:8080"),
     "a directory of the host": (
@@ -53,13 +54,13 @@ RISKS = {
 
 @pytest.mark.parametrize(("section", "line", "kind", "what"), RISKS.values(), ids=RISKS)
 def test_what_a_container_gets_of_the_host_is_shown(section: str, line: str, kind: str, what: str) -> None:
-    found = list(examine_quadlet("web.container", f"[{section}]\n{line}\n"))
-    assert found == [Risk(kind, "web.container:2", what)]  # type: ignore[arg-type]
+    found = list(examine_quadlet("web.container", f"{QUIET}[{section}]\n{line}\n"))
+    assert found == [Risk(kind, "web.container:4", what)]  # type: ignore[arg-type]
 
 
 def test_a_command_outside_of_the_container_is_a_program_of_root() -> None:
-    found = list(examine_quadlet("web.container", "[Service]\nExecStartPre=/bin/mkdir /data\n"))
-    assert Program("web.container:2", "root", "ExecStartPre=/bin/mkdir /data") in found
+    found = list(examine_quadlet("web.container", f"{QUIET}[Service]\nExecStartPre=/bin/mkdir /data\n"))
+    assert Program("web.container:4", "root", "ExecStartPre=/bin/mkdir /data") in found
     assert [each.kind for each in found if isinstance(each, Risk)] == ["root"]
 
 
@@ -67,9 +68,17 @@ def test_volumes_networks_and_commands_of_the_container_open_nothing() -> None:
     text = (
         "[Container]\nVolume=data.volume:/data\nNetwork=lan.network\nExec=/bin/x\nMount=type=tmpfs,dst=/t\n"
     )
-    assert list(examine_quadlet("web.container", text)) == []
+    assert list(examine_quadlet("web.container", QUIET + text)) == []
+    assert list(examine_quadlet("data.volume", "[Volume]\n")) == []
+
+
+@pytest.mark.parametrize("text", ["[Container]\nImage=x\n", "[Container]\nPull=never\nPull=newer\n"])
+def test_an_image_that_may_be_fetched_is_to_be_read_first(text: str) -> None:
+    (found,) = examine_quadlet("web.container", text)
+    assert isinstance(found, Risk)
+    assert (found.kind, found.what[:9]) == ("command", "may fetch")
 
 
 def test_what_follows_the_bound_is_said_to_be_unread() -> None:
-    found = list(examine_quadlet("web.container", "[Container]\n" + "Label=a=b\n" * (MOST + 1)))
+    found = list(examine_quadlet("web.container", QUIET + "Label=a=b\n" * (MOST + 1)))
     assert [each.kind for each in found if isinstance(each, Risk)] == ["unread"]
