@@ -34,6 +34,8 @@ SILENCE = 300
 SLOWEST = 2 * MIB
 """Bytes per second; a slower load is aborted."""
 _INTERNAL = 500
+_PODMANS: dict[tuple[str, str, int, int], EngineInfo] = {}
+"""What each Podman has said of itself in this process: it starts programs to say it, which takes a while."""
 _NAMELESS = "<none>:<none>"  # what 20.10 lists as the name of an image that has none
 
 
@@ -300,14 +302,25 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             client = opened.enter_context(closing(docker.APIClient(address, api, answer)))
             # A client of its own, because loading takes another timeout than short requests.
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
-            raw = client.info()
+            info = _info(client, address, podman)
         except (KeyError, docker.errors.DockerException, requests.exceptions.RequestException) as error:
             what = f"{engine_name(address)} does not answer: {error}"
             raise EngineError(what, where=address, hint=engine_start(address)) from error
         asker.close()
         opened.pop_all()
-    info = describe(address, podman, raw)
     return Engine(client, loader, info, system)
+
+
+def _info(client: Any, address: str, podman: str) -> EngineInfo:
+    if not podman:
+        return describe(address, "", client.info())
+    # A service that is set up in another way has to be started again, and has another socket then, or is
+    # behind that of systemd: none of that happens while one command runs.
+    socket = Path(address.removeprefix("unix://")).stat()
+    known = (address, podman, socket.st_ino, socket.st_ctime_ns)
+    if known not in _PODMANS:
+        _PODMANS[known] = describe(address, podman, client.info())
+    return _PODMANS[known]
 
 
 def _check(deadline: float) -> None:

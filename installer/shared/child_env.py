@@ -117,7 +117,9 @@ def has_program(name: str) -> bool:
 
 def is_podman(address: str) -> bool:
     """Return whether an address is that of Podman, as far as its name tells."""
-    return address.rpartition("/")[2].startswith("podman")
+    # Some systems have a link to Podman's socket where Docker's would be.
+    path = os.path.realpath(address.removeprefix("unix://"))
+    return path.rpartition("/")[2].startswith("podman")
 
 
 def engine_name(address: str) -> str:

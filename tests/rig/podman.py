@@ -92,6 +92,8 @@ class PodmanEngine(Engine):
 
     def start(self) -> None:
         """Starts the service (again, after `kill` or `stop_daemon`)."""
+        # A killed service leaves it behind, and the next one would not start.
+        (self._root / "podman.sock").unlink(missing_ok=True)
         self._daemon = Daemon(self._command, self._root / "podman.log", self._settings)
         self._daemon.wait_until(self.answers)
 

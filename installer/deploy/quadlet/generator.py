@@ -15,7 +15,6 @@ from installer.host.context import Context
 _DIRECTORIES = ("/usr/local/lib", "/usr/lib", "/lib", "/etc")
 _GENERATOR = "systemd/system-generators/podman-system-generator"
 _SECONDS = 30.0
-_MOST = 10
 # `converting "web.container": …` since Podman 5; before, `Error converting 'web.container', ignoring: …`.
 _FAULT = re.compile(r"onverting [\"']([^\"']+)[\"'](?:, ignoring)?: (.*)")
 _ASK = "ask the team that built the bundle to correct the file and to send a new bundle"
@@ -55,7 +54,7 @@ def refused(context: Context, generator: str, target: Target, services: list[Ser
     said = ended.stderr.decode("utf-8", "replace")
     faults = {match[1]: match[2] for match in _FAULT.finditer(said)}
     made = set(re.findall(r"^---(.+)---$", ended.stdout.decode("utf-8", "replace"), re.MULTILINE))
-    for each in services[:_MOST]:
+    for each in services:
         if fault := faults.get(each.file.name):
             # It names the staged file, which nobody knows.
             what = re.sub(r" in /\S+$", "", fault)

@@ -66,7 +66,7 @@ class Quadlet(Method):
         lines += [_started(after[name], before) for name in (*todo.start, *todo.restart)]
         for each in (*before.values(), *after.values()):
             if each.name in todo.stop and each.is_made_once:
-                lines.append(f"{each.file.kind} of {each.file.name}: it stays, with its data")
+                lines.append(f"leave the {each.file.kind} of {each.file.name}, with its data")
             elif each.is_made_once and before.get(each.name, each) != each:
                 lines.append(f"{each.file.name} changed: Podman leaves the {each.file.kind} as it is")
         return [line for line in lines if line]

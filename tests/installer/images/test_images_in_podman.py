@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from installer.images.docker_socket import InUseError
 from installer.images.method import METHOD
 from installer.images.prune import sweep
 from installer.images.repair import repair_images
+from tests.rig.hang import ends
+from tests.rig.imagerelease import plain_layer
 from tests.rig.imagesite import Site, site_of
 from tests.rig.podman import PodmanEngine
 
@@ -59,6 +62,26 @@ def test_an_upgrade_is_undone_and_pruned(site: Site) -> None:
     assert site.id(second.images[0].reference) == second.images[0].config
     sweep(site.context, [second.target(2).release.manifest], [])
     assert site.everything() == set()
+
+
+def test_a_podman_killed_while_it_loads_gives_a_clear_error_and_the_next_run_is_clean(site: Site) -> None:
+    release = site.release()
+    image = release.image(f"{site.name}/app:1", [plain_layer("big", 20_000_000)], "tar")
+    killed = threading.Event()
+
+    def kill_in_the_middle(count: int) -> None:
+        site.meter.count += count
+        if site.meter.count > 5_000_000 and not killed.is_set():
+            killed.set()
+            site.engine.kill()
+
+    site.meter.advance = kill_in_the_middle  # type: ignore[method-assign]
+    with ends(), pytest.raises(StepError, match=r"closed the connection|not running|did not answer"):
+        site.apply(None, release.target())
+    site.engine.start()
+    site.apply(None, release.target())
+    assert site.id(image.reference) == image.config
+    assert not any(":staged" in line for line in site.everything())
 
 
 def test_damaged_layers_are_loaded_again_unless_a_container_would_go_with_them(site: Site) -> None:

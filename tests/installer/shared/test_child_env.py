@@ -21,6 +21,7 @@ from installer.shared.child_env import (
     engine_environment,
     forget_loaders,
     interpolation_environment,
+    is_podman,
     program_path,
 )
 
@@ -112,6 +113,12 @@ class TestEngine:
         for name in there:
             (tmp_path / name).touch(mode=0o755)
         assert engine_address({}) == sockets[engine]
+
+    def test_a_link_in_the_place_of_dockers_socket_leads_to_podman(self, tmp_path: Path) -> None:
+        (tmp_path / "podman.sock").touch()
+        (tmp_path / "docker.sock").symlink_to("podman.sock")
+        assert is_podman(f"unix://{tmp_path}/docker.sock")
+        assert not is_podman("unix:///run/docker.sock")
 
     def test_what_an_operation_recorded_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_HOST", "unix:///run/now.sock")
