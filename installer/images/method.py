@@ -24,6 +24,7 @@ from installer.host.host import Host
 from installer.images import docker_engine, old_store, operations, prune, residue
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
+from installer.images.engine_info import OLDEST
 from installer.images.load_stream import ImageLoad, chain_ids
 from installer.shared.child_env import engine_address
 from installer.shared.humanize import size_text
@@ -77,7 +78,7 @@ class Images(Method):
         with closing(engine):
             lines = _load_lines(context, engine, images) + _tag_lines(engine, images)
             # People have contexts of their own: which engine it is must not be a guess.
-            return [*lines, f"engine: {engine.info.address}"] if lines else []
+            return [*lines, f"engine: {engine.info.title}"] if lines else []
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
         """Return one operation for each load, then one that moves all names."""
@@ -190,13 +191,13 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
 
 def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
     info, host = engine.info, context.system.platform()
-    oldest = ".".join(map(str, docker_engine.OLDEST))
+    oldest = ".".join(map(str, OLDEST[info.product]))
     other = "the images of this bundle do not run on it; use the engine of this host"
     away = f"keeps its data in {info.root}, which is not on this host"
     rows = [
         (
-            info.release < docker_engine.OLDEST,
-            f"is Docker {info.version}, older than {oldest}",
+            info.release < OLDEST[info.product],
+            f"is {info.product} {info.version}, older than {oldest}",
             "upgrade the engine first",
         ),
         (info.platform != host, f"runs on {info.platform}, this host is {host}", other),
@@ -218,20 +219,29 @@ def _lost(context: Context, engine: Engine, release: Release, images: Sequence[I
 
 
 def _space_problems(context: Context, engine: Engine, images: Sequence[Image]) -> list[Problem]:
-    needed = space_needed(context, engine, images)
+    grown, passing = space_needed(context, engine, images)
+    if not grown:
+        return []
+    needed = dict.fromkeys(engine.info.roots, grown + passing)
+    if scratch := engine.info.scratch:
+        # Podman keeps the archive there, and unpacks it next to it once before it finds out what it is.
+        needed = dict.fromkeys(engine.info.roots, grown) | {scratch: 2 * passing}
+        if len({Path(folder).stat().st_dev for folder in needed}) == 1:
+            needed = dict.fromkeys(engine.info.roots, grown + 2 * passing)
+    hint = f"free space there with `{engine.info.command} image prune`, or use a larger disk"
     # Of this machine: the engine's data is not below `--root`.
-    free = {folder: Host().space(folder).bytes for folder in engine.info.roots if needed}
-    hint = "free space there with `docker image prune`, or use a larger disk"
-    need = size_text(needed + _SPARE)
+    free = {folder: Host().space(folder).bytes for folder in needed}
     return [
-        Problem(folder, f"has {size_text(count)} free; loading the images needs {need}", hint)
-        for folder, count in free.items()
-        if count < needed + _SPARE
+        Problem(
+            folder, f"has {size_text(count)} free; loading the images needs {size_text(need + _SPARE)}", hint
+        )
+        for folder, need in needed.items()
+        if (count := free[folder]) < need + _SPARE
     ]
 
 
-def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> int:
-    """Return the bytes that an engine needs to load what it lacks of some images, its own copies included."""
+def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> tuple[int, int]:
+    """Return the bytes that an engine keeps of what it lacks of some images, and those of its own copies."""
     grown, stored = dict[str, int](), dict[str, int]()
     passing = 0
     for ship in _loads(context, engine, images, operations.present_chains(engine)):
@@ -243,7 +253,7 @@ def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> i
             stored |= {layer.digest: layer.size for layer in ship.sent}
         else:
             passing = max(passing, ship.payload)
-    return sum(grown.values()) + sum(stored.values()) + passing
+    return sum(grown.values()), sum(stored.values()) + passing
 
 
 def _chains(image: Image) -> list[str]:

@@ -91,7 +91,7 @@ def test_layers_that_images_of_a_release_share_count_once(site: Site) -> None:
     job = release.image(f"{site.name}/job:1", ["base", "job"], "tar")
     plan = METHOD.plan(site.context, None, release.target())
     with closing(docker_engine.connect(site.system)) as engine:
-        needed = space_needed(site.context, engine, [app, job])
+        needed = sum(space_needed(site.context, engine, [app, job]))
     distinct = {layer.digest: layer for image in (app, job) for layer in image.layers}.values()
     unpacked = sum(layer.expanded for layer in distinct)
     if site.wanted(app) == app.config:
