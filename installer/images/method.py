@@ -268,8 +268,8 @@ def _loads(
         if not operations.complete(context, engine, image):
             ship = operations.image_load(context, engine, image, Path(), present)
             yield ship
-            # What one image brings is not sent again for the next.
-            if ship.form == "docker":
+            # What one image brings is not sent again for the next, unless the engine takes all of each.
+            if not engine.info.takes_every_layer:
                 present |= set(_chains(image))
 
 
