@@ -79,11 +79,17 @@ HOST = {
     ),
     "installer/audit/floor.py": _host("audit/floor"),
     "installer/staging/stage.py": (
-        *_host("staging/stage", "staging/resume", "staging/work_dir", "staging/shared_blobs"),
+        *_host(
+            "staging/stage",
+            "staging/resume",
+            "staging/work_dir",
+            "staging/shared_blobs",
+            "staging/shared_blobs_again",
+        ),
         "tests/faults/test_faults_stage.py",
     ),
     "installer/staging/shared_blobs.py": (
-        *_host("staging/shared_blobs", "commands/shared_blobs_status"),
+        *_host("staging/shared_blobs", "staging/shared_blobs_again", "commands/shared_blobs_status"),
         "tests/faults/test_faults_shared_blobs.py",
     ),
     "installer/planning/file_changes.py": _host(

@@ -75,6 +75,24 @@ class Writes(FaultySystem):
         return super().around(name, args, call)
 
 
+class Told(Notes):
+    """Counts what is reported as begun, read and done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phases: list[list[int]] = []
+        self.ended = 0
+
+    def start(self, label: str, total: int) -> None:
+        self.phases.append([total, 0])
+
+    def advance(self, count: int) -> None:
+        self.phases[-1][1] += count
+
+    def done(self) -> None:
+        self.ended += 1
+
+
 def opened(medium: BundleSource) -> OpenedBundle:
     """Opens a bundle without asking who signed it."""
     return OpenedBundle(open_bundle(medium, unsafe_trust_anyone), EVIDENCE)

@@ -19,7 +19,7 @@ from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium
 from tests.rig.faulty import FaultySystem
 from tests.rig.releases import Notes
-from tests.rig.staging import FILES, LAYOUT, STAGING, Reads, opened, plan, run, tree
+from tests.rig.staging import FILES, LAYOUT, STAGING, Reads, Told, opened, plan, run, tree
 from tests.rig.tap import Tap, tapped
 
 T = TypeVar("T")
@@ -31,24 +31,6 @@ TREES = build.plan(
     links=(LinkEntry("trees/web/link", "index.html"),),
 )
 HERE = f"{STAGING}/{IDENTITY[:12]}"
-
-
-class Told(Notes):
-    """Counts what is reported as begun, read and done."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.phases: list[list[int]] = []
-        self.ended = 0
-
-    def start(self, label: str, total: int) -> None:
-        self.phases.append([total, 0])
-
-    def advance(self, count: int) -> None:
-        self.phases[-1][1] += count
-
-    def done(self) -> None:
-        self.ended += 1
 
 
 @pytest.fixture
