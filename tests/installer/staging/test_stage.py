@@ -62,7 +62,8 @@ def test_directories_of_trees_are_made_however_deep_and_empty_they_are(tmp_path:
 def test_special_bits_of_directories_are_for_the_host_and_not_for_staging(
     tmp_path: Path, mode: int, kept: int
 ) -> None:
-    plan = build.plan(directories=(DirectoryEntry("trees/other/shared", mode),))
+    shared = DirectoryEntry("trees/other/shared", mode, install="/srv/shared")
+    plan = build.plan(directories=(shared,))
     place = below(tmp_path, staged(tmp_path, plan))
     assert (place / "trees/other/shared").stat().st_mode & 0o7777 == kept
 
