@@ -244,7 +244,7 @@ def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> t
     """Return the bytes that an engine keeps of what it lacks of some images, and those of its own copies."""
     grown, stored = dict[str, int](), dict[str, int]()
     passing = 0
-    for ship in _loads(context, engine, images):
+    for ship in _loads(context, engine, images, operations.present_chains(engine)):
         for place, chain in enumerate(_chains(ship.image)):
             if place not in ship.left_out:
                 grown[chain] = ship.image.layers[place].expanded
@@ -260,21 +260,22 @@ def _chains(image: Image) -> list[str]:
     return chain_ids(tuple(layer.diff_id for layer in image.layers))
 
 
-def _loads(context: Context, engine: Engine, images: Sequence[Image]) -> Iterator[ImageLoad]:
-    """Yield what is sent of each image that an engine lacks, in order."""
-    present = operations.present_chains(engine)
+def _loads(
+    context: Context, engine: Engine, images: Sequence[Image], present: frozenset[str]
+) -> Iterator[ImageLoad]:
+    """Yield what is sent of each image that an engine lacks, in order; it has the layers `present`."""
     for image in images:
         if not operations.complete(context, engine, image):
             ship = operations.image_load(context, engine, image, Path(), present)
             yield ship
-            # What one image brings is not sent again for the next.
-            if ship.form == "docker":
+            # What one image brings is not sent again for the next, unless the engine takes all of each.
+            if not engine.info.takes_every_layer:
                 present |= set(_chains(image))
 
 
 def _load_lines(context: Context, engine: Engine, images: Sequence[Image]) -> list[str]:
     before, lines = operations.present_chains(engine), []
-    for ship in _loads(context, engine, images):
+    for ship in _loads(context, engine, images, before):
         there, chains = len(ship.left_out), _chains(ship.image)
         now = sum(chain in before for chain in chains)
         where = "already in the engine" if there == now else "in the engine by then"
