@@ -269,8 +269,10 @@ def test_a_transaction_that_runs_is_in_progress_and_its_work_is_no_drift(host: C
         (True, "was interrupted; run `install recover`: it completes or undoes the transaction"),
         (
             False,
-            "was interrupted, or is running where this user cannot see it; run `install recover`: it "
-            "completes or undoes the transaction, or says that another command is running",
+            (
+                "was interrupted, or is running where this user cannot see it; run `install recover`: it "
+                "completes or undoes the transaction, or says that another command is running"
+            ),
         ),
     ],
     ids=["root", "another user"],
@@ -289,7 +291,8 @@ LOOKS = "from installer.host.kernel import sees_every_process as sees; print(see
 def test_root_in_a_container_does_not_see_every_process() -> None:
     needs("unshare")
     for apart in ([], ["unshare", "--pid", "--fork", "--mount-proc"]):
-        ran = subprocess.run([*apart, sys.executable, "-c", LOOKS], capture_output=True, text=True, check=True)
+        words = [*apart, sys.executable, "-c", LOOKS]
+        ran = subprocess.run(words, capture_output=True, text=True, check=True)
         contained = bool(apart) or Path("/proc/self/ns/pid").stat().st_ino != 0xEFFFFFFC
         assert ran.stdout == f"{not contained}\n"
 
