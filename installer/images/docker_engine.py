@@ -6,24 +6,21 @@ on this host or does not answer raises an `EngineError`.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from installer.core.limits import CHUNK, MIB
 from installer.images.docker_socket import START, EngineError, InUseError, probe, silent_error
+from installer.images.engine_info import EngineImage, EngineInfo, describe
 from installer.images.read_back import digests
 from installer.shared.child_env import engine_address
 
 if TYPE_CHECKING:
     from installer.host.system import System
 
-Store = Literal["classic", "containerd"]
-OLDEST = (20, 10)
 # Asked for in the first request only, which finds out what the engine speaks.
 FLOOR = "1.41"
 """API version of the oldest engine."""
@@ -37,52 +34,6 @@ SLOWEST = 2 * MIB
 """Bytes per second; a slower load is aborted."""
 _INTERNAL = 500
 _NAMELESS = "<none>:<none>"  # what 20.10 lists as the name of an image that has none
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "amd64": "amd64"}
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What an engine reports about itself.
-
-    Attributes:
-        version: As the engine writes it.
-        store: `classic` (the id of an image is its configuration's digest) or `containerd` (its manifest's).
-        root: Its data root on this host.
-        platform: `os/arch`.
-        address: Where it was reached.
-    """
-
-    version: str
-    store: Store
-    root: str
-    platform: str
-    address: str
-
-    @property
-    def roots(self) -> tuple[str, ...]:
-        """Where it keeps images; empty if that is not on this host."""
-        return _data_roots(self.root, containerd=self.store == "containerd")
-
-    @property
-    def release(self) -> tuple[int, int]:
-        """Major and minor of the version; zeros where it has none."""
-        found = re.match(r"(\d+)\.(\d+)", self.version)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineImage:
-    """An image that an engine has.
-
-    Attributes:
-        id: Its id, `sha256:…`.
-        tags: The names it goes by.
-        diff_ids: Its layers, from the lowest; empty where the engine cannot list them.
-    """
-
-    id: str
-    tags: tuple[str, ...]
-    diff_ids: tuple[str, ...]
 
 
 class Engine:
@@ -160,6 +111,14 @@ class Engine:
             found = self.find(each)
             if found is not None:
                 yield found.diff_ids
+
+    def blobs(self) -> frozenset[str]:
+        """Return the digests of the stored blobs that need not be sent; Docker tells of none.
+
+        Raises:
+            EngineError: The engine does not answer.
+        """
+        return frozenset()
 
     def load(
         self, chunks: Iterable[bytes], payload: int, advance: Callable[[int], None] = lambda _count: None
@@ -335,17 +294,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             ) from error
         asker.close()
         opened.pop_all()
-    kinds = {str(row[0]): str(row[1]) for row in raw.get("DriverStatus") or () if len(row) == 2}
-    store: Store = "containerd" if "snapshotter" in kinds.get("driver-type", "") else "classic"
-    machine = str(raw.get("Architecture", ""))
-    info = EngineInfo(
-        version=str(raw.get("ServerVersion", "")),
-        store=store,
-        root=str(raw.get("DockerRootDir", "")),
-        platform=f"{raw.get('OSType', '')}/{_ARCHITECTURES.get(machine, machine)}",
-        address=address,
-    )
-    return Engine(client, loader, info, system)
+    return Engine(client, loader, describe(address, raw), system)
 
 
 def _check(deadline: float) -> None:
@@ -357,28 +306,3 @@ def _until(deadline: float, chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         _check(deadline)
         yield chunk
-
-
-def _data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
-    """Return the directories in which an engine keeps images; none where they are not on this host.
-
-    Args:
-        root: What the engine calls its root.
-        containerd: Whether images are in containerd's store.
-    """
-    wanted = [root]
-    if containerd:
-        # Docker reports its own root only; the blobs are in containerd's.
-        wanted += ["/var/lib/containerd", *_configured_containerd_root()]
-    return tuple(folder for folder in wanted if folder and Path(folder).is_dir())
-
-
-def _configured_containerd_root() -> list[str]:
-    # Imported here: only hosts with the containerd store need it.
-    import tomllib
-
-    try:
-        root = tomllib.loads(Path("/etc/containerd/config.toml").read_text("utf-8")).get("root")
-    except (OSError, ValueError):
-        return []
-    return [root] if isinstance(root, str) else []

@@ -21,7 +21,7 @@ from installer.deploy.method import Method, Target
 from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.host import Host
-from installer.images import docker_engine, old_store, operations, prune, residue
+from installer.images import engines, old_store, operations, prune, residue
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
 from installer.images.load_stream import chain_ids
@@ -53,7 +53,7 @@ class Images(Method):
         if not _loaded(context, new):
             return []
         try:
-            engine = docker_engine.connect(context.system)
+            engine = engines.connect(context.system)
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
         # Each check needs what the one before has found in order, so the first problems are reported alone.
@@ -78,7 +78,7 @@ class Images(Method):
         if not images:
             return [f"remove image {image.reference}" for image in _loaded(context, old)]
         try:
-            engine = docker_engine.connect(context.system)
+            engine = engines.connect(context.system)
         except EngineError as error:
             return [f"load image {image.reference} ({error.what})" for image in images]
         with closing(engine):
@@ -86,7 +86,7 @@ class Images(Method):
             lines = [_load_line(context, engine, image, present) for image in images]
             lines = [line for line in lines if line] + _tag_lines(engine, images)
             # People have contexts of their own: which engine it is must not be a guess.
-            return [*lines, f"engine: {engine.info.address}"] if lines else []
+            return [*lines, f"engine: {engine.info.title}"] if lines else []
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
         """Return one operation for each load, then one that moves all names."""
@@ -106,7 +106,7 @@ class Images(Method):
             ]
         problems = []
         try:
-            with closing(docker_engine.connect(context.system)) as engine:
+            with closing(engines.connect(context.system)) as engine:
                 for image in images:
                     now = operations.id_of(engine, image.reference)
                     if not operations.complete(context, engine, image):
@@ -164,7 +164,7 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
         args = {"images": [asdict(image) for image in before], "engine": engine_address()}
         label = f"remove {_count(len(before), 'image')}"
         return [Op("image.drop", args, "activate", label)] if before else []
-    with closing(docker_engine.connect(context.system)) as engine:
+    with closing(engines.connect(context.system)) as engine:
         lacking = [
             image
             for image in images
@@ -194,15 +194,10 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
 
 def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
     info, host = engine.info, context.system.platform()
-    oldest = ".".join(map(str, docker_engine.OLDEST))
     other = "the images of this bundle do not run on it; use the engine of this host"
     away = f"keeps its data in {info.root}, which is not on this host"
     rows = [
-        (
-            info.release < docker_engine.OLDEST,
-            f"is Docker {info.version}, older than {oldest}",
-            "upgrade the engine first",
-        ),
+        (bool(info.outdated), info.outdated, "upgrade the engine first"),
         (info.platform != host, f"runs on {info.platform}, this host is {host}", other),
         # What another machine's engine writes cannot be synced from here: a commit would promise too much.
         (not info.roots, away, "set DOCKER_HOST to the engine of this host"),
@@ -225,7 +220,7 @@ def _space_problems(context: Context, engine: Engine, images: Sequence[Image]) -
     needed = space_needed(context, engine, images)
     # Of this machine: the engine's data is not below `--root`.
     free = {folder: Host().space(folder).bytes for folder in engine.info.roots if needed}
-    hint = "free space there with `docker image prune`, or use a larger disk"
+    hint = f"free space there with `{engine.info.prunes}`, or use a larger disk"
     need = size_text(needed + _SPARE)
     return [
         Problem(folder, f"has {size_text(count)} free; loading the images needs {need}", hint)

@@ -18,6 +18,13 @@ from collections.abc import Mapping
 ORIGINAL = "WAYBILL_ORIGINAL_"
 OWN = ("WAYBILL_EXE", "WAYBILL_FRESH")
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+CONTAINERD = "containerd://"
+"""How the address of a containerd without Docker starts."""
+CONTAINERD_SOCKETS = ("/run/k3s/containerd/containerd.sock", "/run/containerd/containerd.sock")
+"""Where containerd answers: that of k3s and RKE2, and that of every other node."""
+SITE_ENGINE = "/etc/waybill/engine"
+"""The file by which a site says which engine of its host is used."""
+_LINE = 4096
 PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where programs are looked for first, whatever the order of the user's PATH."""
 KEPT = ("LANG", "LANGUAGE", "TERM", "TZ", "NO_COLOR", "TMPDIR")
@@ -87,12 +94,34 @@ def _is_safe(directory: str) -> bool:
 
 
 def engine_address(environ: Mapping[str, str] | None = None) -> str:
-    """Return the socket of the one engine that images, Compose projects and probes use.
+    """Return the address of the one engine that images, Compose projects and probes use.
 
-    It is DOCKER_HOST, else Docker's own default. A Docker context never decides: it may be another machine's.
+    It is DOCKER_HOST, else what the site says, else Docker's own default, or containerd's on a host that has
+    containerd and no Docker. A Docker context never decides: it may be another machine's.
     """
     source = os.environ if environ is None else environ
-    return source.get("DOCKER_HOST") or DEFAULT_ENGINE
+    return source.get("DOCKER_HOST") or _site_engine() or _host_engine()
+
+
+def _site_engine() -> str:
+    try:
+        # Of this machine, whatever `--root` says, as the engine is.
+        with open(SITE_ENGINE, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib is slow
+            return file.read(_LINE).strip()
+    except OSError:
+        return ""
+
+
+def _host_engine() -> str:
+    # A Docker that is down stays the engine of its host: its images must not go elsewhere meanwhile.
+    if os.path.exists(DEFAULT_ENGINE.removeprefix("unix://")) or _has_docker():  # noqa: PTH110
+        return DEFAULT_ENGINE
+    there = (path for path in CONTAINERD_SOCKETS if os.path.exists(path))  # noqa: PTH110
+    return f"{CONTAINERD}{found}" if (found := next(there, "")) else DEFAULT_ENGINE
+
+
+def _has_docker() -> bool:
+    return any(os.access(f"{directory}/dockerd", os.X_OK) for directory in PROGRAMS)
 
 
 def engine_environment(address: str = "") -> dict[str, str]:

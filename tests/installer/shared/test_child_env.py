@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.shared import process
+from installer.shared import child_env, process
 from installer.shared.child_env import (
     DEFAULT_ENGINE,
     LOADERS,
@@ -85,6 +85,37 @@ class TestPath:
 
 
 class TestEngine:
+    def test_the_site_says_which_engine_it_is_unless_the_environment_does(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        chosen = tmp_path / "engine"
+        chosen.write_text("containerd:///run/mine.sock?namespace=lab\n")
+        monkeypatch.setattr(child_env, "SITE_ENGINE", str(chosen))
+        assert engine_address({}) == "containerd:///run/mine.sock?namespace=lab"
+        assert engine_address({"DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
+
+    @pytest.mark.parametrize(
+        ("there", "engine"),
+        [
+            ((), "unix://{}/docker.sock"),
+            (("docker.sock", "k3s.sock"), "unix://{}/docker.sock"),
+            (("dockerd", "k3s.sock"), "unix://{}/docker.sock"),
+            (("k3s.sock", "containerd.sock"), "containerd://{}/k3s.sock"),
+            (("containerd.sock",), "containerd://{}/containerd.sock"),
+        ],
+        ids=["nothing", "both", "Docker that is down", "k3s", "containerd"],
+    )
+    def test_a_host_with_containerd_and_no_docker_uses_that(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: tuple[str, ...], engine: str
+    ) -> None:
+        for name in there:
+            (tmp_path / name).touch(0o755)
+        monkeypatch.setattr(child_env, "DEFAULT_ENGINE", f"unix://{tmp_path}/docker.sock")
+        monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
+        sockets = tuple(f"{tmp_path}/{name}.sock" for name in ("k3s", "containerd"))
+        monkeypatch.setattr(child_env, "CONTAINERD_SOCKETS", sockets)
+        assert engine_address({}) == engine.format(tmp_path)
+
     def test_the_engine_is_the_socket_whatever_the_context(self) -> None:
         context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker"}
         assert engine_address(context) == DEFAULT_ENGINE
