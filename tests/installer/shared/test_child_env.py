@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from installer.host.system import System
+from installer.images.docker_socket import EngineError
+from installer.images.engines import connect
 from installer.shared import child_env, process
 from installer.shared.child_env import (
     DEFAULT_ENGINE,
@@ -93,6 +96,10 @@ class TestEngine:
         monkeypatch.setattr(child_env, "SITE_ENGINE", str(chosen))
         assert engine_address({}) == "containerd:///run/mine.sock?namespace=lab"
         assert engine_address({"DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
+        chosen.chmod(0o666)
+        with pytest.raises(EngineError, match="is not an engine of this host") as caught:
+            connect(System("/"), engine_address({}))
+        assert caught.value.where == f"{chosen} (others can change it)"
 
     @pytest.mark.parametrize(
         ("there", "engine"),
