@@ -73,14 +73,13 @@ class _Info(EngineInfo):
         return f"is containerd {self.version}, older than {oldest}" if self.release < _OLDEST else ""
 
     @property
-    def log(self) -> str:
-        """The command that shows its log."""
-        return "journalctl -u containerd"
+    def unit(self) -> str:
+        """The unit whose log is that of the engine."""
+        return "containerd"
 
-    @property
-    def removes(self) -> str:
-        """The command that removes a name of an image."""
-        return f"ctr -n {self.namespace} images rm"
+    def removing(self, *names: str) -> str:
+        """Return the command that removes names of images, as texts have it."""
+        return f"`ctr -n {self.namespace} images rm {' '.join(names)}`"
 
     @property
     def tags(self) -> str:

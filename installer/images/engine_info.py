@@ -49,14 +49,13 @@ class EngineInfo:
         return f"is Docker {self.version}, older than {oldest}" if self.release < OLDEST else ""
 
     @property
-    def log(self) -> str:
-        """The command that shows its log."""
-        return "journalctl -u docker"
+    def unit(self) -> str:
+        """The unit whose log is that of the engine."""
+        return "docker"
 
-    @property
-    def removes(self) -> str:
-        """The command that removes a name of an image."""
-        return "docker rmi"
+    def removing(self, *names: str) -> str:
+        """Return the command that removes names of images, as texts have it."""
+        return f"`docker rmi {' '.join(names)}`"
 
     @property
     def tags(self) -> str:

@@ -216,8 +216,8 @@ class LoadImage(Handler):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
-                hint=f"nothing was tagged; check the engine's log (`{engine.info.log}`), then run "
-                "the command again",
+                hint=f"nothing was tagged; check the engine's log (`journalctl -u {engine.info.unit}`), "
+                "then run the command again",
             )
         # A power cut can leave layers that no image has and that the engine takes for present, although their
         # files are empty. Loading again does not replace them; removing the image first does.

@@ -34,7 +34,7 @@ def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residu
                 if found is not None and found.id not in known and not name.endswith(FOUND):
                     what, hint = (
                         "has a name that Waybill uses for this product",
-                        f"run `{engine.info.removes} {name}`",
+                        f"run {engine.info.removing(name)}",
                     )
                     yield Residue("left", "image", name, what, hint, found.id)
     except EngineError as error:
@@ -63,7 +63,7 @@ def _residue(context: Context, engine: Engine, name: str, id_: str) -> Residue:
         "image",
         name,
         "is still there",
-        f"run `{engine.info.removes} {' '.join(ours) or id_}`",
+        f"run {engine.info.removing(*(ours or [id_]))}",
         found.id,
     )
 
