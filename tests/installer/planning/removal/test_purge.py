@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,34 +20,44 @@ from installer.planning.planner import plan_remove
 from installer.shared.ui import Ui
 from installer.state.state import load
 from tests.rig.auditlogs import records
-from tests.rig.composed import Parts, composed, project
+from tests.rig.composed import composed
 from tests.rig.engine import Engine
 from tests.rig.faulty import Killed
 from tests.rig.livedir import LiveDir
-from tests.rig.releases import PRODUCT, ReleaseSpec, context, install, recovered, root
+from tests.rig.releases import PRODUCT, Member, ReleaseSpec, context, install, recovered, root
 
 T = TypeVar("T")
 pytestmark = pytest.mark.needs("docker", "compose", "busybox")
 SCHEMA = json.loads((Path(__file__).parents[4] / "schemas/v1/removal.schema.json").read_text())
 PURGE = Options(purge=True)
-MORE = """
-  cache:
+FILE = """
+services:
+  db:
     image: rig/box:1
     network_mode: none
     stop_grace_period: 0s
-    volumes: ["cache:/cache", "elsewhere:/elsewhere", "older:/older", "theirs:/theirs"]
+    volumes: [{mounts}]
+volumes:
+{volumes}
 """
-VOLUMES = """,
-  cache: {},
-  elsewhere: {driver_opts: {type: none, o: bind, device: /srv}},
-  older: {name: purge-older},
-  theirs: {external: true, name: purge-theirs}"""
-FULL = Parts(more=MORE, volumes=VOLUMES)
-OWN = Parts(
-    more=MORE.replace('"elsewhere:/elsewhere", "older:/older", "theirs:/theirs"', '"data:/d"'),
-    volumes=", cache: {}",
-)
+OWN = {"data": "", "cache": ""}
+FULL = {
+    **OWN,
+    "elsewhere": "driver_opts: {type: none, o: bind, device: /srv}",
+    "older": "name: purge-older",
+    "theirs": "external: true, name: purge-theirs",
+}
 DATA, CACHE = f"{PRODUCT}_data", f"{PRODUCT}_cache"
+
+
+def release(number: int, volumes: Mapping[str, str] = OWN, product: str = PRODUCT) -> ReleaseSpec:
+    """Return a release of one service that mounts volumes."""
+    mounts = ", ".join(f'"{name}:/{name}"' for name in volumes)
+    declared = "\n".join(f"  {name}: {{{text}}}" for name, text in volumes.items())
+    file = Member(FILE.format(mounts=mounts, volumes=declared).encode(), kind="compose")
+    step = Deployment("compose", {"file": "deploy/compose.yaml"})
+    members = {"deploy/compose.yaml": file}
+    return ReleaseSpec(f"{number}.0.0", number, members, deploy=(step,), product=product)
 
 
 class Answers(Ui):
@@ -97,7 +106,7 @@ def purge(live: Context, ui: Ui | None = None, *, yes: bool = True) -> Any:
 def test_a_removal_deletes_its_own_volumes_and_says_why_others_stay(
     live: Context, docker_engine: Engine
 ) -> None:
-    install(live, project(1, FULL))
+    install(live, release(1, FULL))
     use(docker_engine, CACHE)
     assert lines(live) == [
         f"volume {CACHE} stays: it is used by container purge-foreign, which is not of project {PRODUCT}",
@@ -123,12 +132,10 @@ def test_a_removal_deletes_its_own_volumes_and_says_why_others_stay(
 
 
 def test_data_of_an_earlier_removal_are_deleted_by_a_second_one(live: Context, docker_engine: Engine) -> None:
-    install(live, project(1))
-    (row,) = [
-        row
-        for row in remove(Session(live.system), PRODUCT, yes=True).removal.of("stays")  # type: ignore[union-attr]
-        if row.kind == "volume"
-    ]
+    install(live, release(1))
+    first = remove(Session(live.system), PRODUCT, yes=True).removal
+    assert first is not None
+    (row, _) = [row for row in first.of("stays") if row.kind == "volume"]
     assert row.what.endswith(f"to delete it: `install remove {PRODUCT} --purge`")
     assert not remove(Session(live.system), PRODUCT, yes=True).changed
     assert DATA in volumes(docker_engine)
@@ -140,14 +147,12 @@ def test_data_of_an_earlier_removal_are_deleted_by_a_second_one(live: Context, d
     assert f"DELETE volume {DATA}" in ui.shown
     assert ui.asked.startswith(f"Delete the data of {PRODUCT} on ")
     assert DATA not in volumes(docker_engine)
-    assert (done.changed, done.removal.counts["volume"], done.old.version) == (True, 1, "1.0.0")
+    assert (done.changed, done.removal.counts["volume"], done.old.version) == (True, 2, "1.0.0")
     evidence = sorted((root(live) / "var/lib/waybill/evidence.d").rglob("*removed*"))[-1]
     jsonschema.validate(json.loads(evidence.read_text()), SCHEMA)
     # Nothing is left to delete; the check still has it.
     again = purge(live)
-    assert (again.changed, again.removal.counts["volume"]) == (False, 1)
-    install(live, project(2))
-    assert DATA in volumes(docker_engine)
+    assert (again.changed, again.removal.counts["volume"]) == (False, 2)
 
 
 class Dying(LiveDir):
@@ -179,7 +184,7 @@ def test_a_killed_removal_deletes_all_volumes_or_none(
     outcome: str,
     then: set[str],
 ) -> None:
-    install(live, project(1, OWN))
+    install(live, release(1))
     with pytest.raises(Killed):
         purge(context(Dying(root(live), *words)))
     assert {DATA, CACHE} & volumes(docker_engine) == left
@@ -203,7 +208,7 @@ class Using(LiveDir):
 def test_a_volume_that_cannot_be_deleted_is_reported_and_the_rest_is_deleted(
     live: Context, docker_engine: Engine
 ) -> None:
-    install(live, project(1, OWN))
+    install(live, release(1))
     using = Using(root(live))
     using.engine = docker_engine
     done = purge(context(using))
@@ -218,30 +223,18 @@ def test_a_volume_that_cannot_be_deleted_is_reported_and_the_rest_is_deleted(
     assert recovered(live) == []
     assert remove(Session(live.system), PRODUCT, yes=True).removal.exit_code == 21  # type: ignore[union-attr]
     assert DATA in volumes(docker_engine)
-    assert purge(live).removal.exit_code == 0
-    assert DATA not in volumes(docker_engine)
-
-
-USER = (
-    "services: {a: {image: 'rig/box:1', network_mode: none, stop_grace_period: 0s, volumes: ['data:/d']}}\n"
-)
-USER += f"volumes: {{data: {{external: true, name: {DATA}}}}}\n"
-
-
-def other() -> ReleaseSpec:
-    made = project(1)
-    file = replace(made.members["deploy/compose.yaml"], data=USER.encode())
-    step = Deployment("compose", {"file": "deploy/compose.yaml", "project": "purge-other"})
-    return replace(made, members={"deploy/compose.yaml": file}, deploy=(step,), product="other")
 
 
 def test_a_volume_that_another_product_uses_stays_even_if_its_project_is_down(
     live: Context, docker_engine: Engine
 ) -> None:
-    install(live, project(1))
-    install(context(live.system, "other"), other())
-    docker_engine.docker("rm", "-f", "purge-other-a-1")
-    assert lines(live) == [f"volume {DATA} stays: it is used by other, too"]
-    done = purge(live)
+    install(live, release(1))
+    theirs = {"data": f"external: true, name: {DATA}"}
+    install(context(live.system, "other"), release(1, theirs, "other"))
+    docker_engine.docker("rm", "-f", "other-db-1")
+    assert lines(live) == [
+        f"DELETE volume {CACHE} and its data: nothing brings them back",
+        f"volume {DATA} stays: it is used by other, too",
+    ]
+    assert purge(live).removal.counts["volume"] == 1
     assert DATA in volumes(docker_engine)
-    assert "volume" not in done.removal.counts
