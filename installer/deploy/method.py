@@ -146,6 +146,7 @@ class Method(ABC):
 
         Raises:
             StepError: It cannot be looked at.
+            ThirdStateError: A file that says what it is was changed.
         """
         return ()
 

@@ -37,7 +37,6 @@ _NAMESPACE = "k8s.io"
 _NAMESPACES = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _TOOLS = (("ctr",), ("k3s", "ctr"), ("/var/lib/rancher/rke2/bin/ctr",))
 """The command line: containerd's own, that of k3s, that of RKE2."""
-_OLDEST = (1, 6)
 _SNAPSHOTTERS = "io.containerd.snapshotter.v1"
 _KNOWN: WeakKeyDictionary[System, dict[str, tuple[str, str]]] = WeakKeyDictionary()
 """Version and directory of the blobs of each containerd that a host was asked for, by its address."""
@@ -62,20 +61,14 @@ class _Info(EngineInfo):
         return (self.root,) if self.root and Path(self.root).is_dir() else ()
 
     @property
+    def takes_every_layer(self) -> bool:
+        """Whether every layer has to be sent, also those that it has."""
+        return False
+
+    @property
     def title(self) -> str:
         """Its address, as the plan names it."""
         return f"{self.address} (containerd {self.version}, namespace {self.namespace})"
-
-    @property
-    def outdated(self) -> str:
-        """What is wrong with its version; empty where nothing is."""
-        oldest = ".".join(map(str, _OLDEST))
-        return f"is containerd {self.version}, older than {oldest}" if self.release < _OLDEST else ""
-
-    @property
-    def unit(self) -> str:
-        """The unit whose log is that of the engine."""
-        return "containerd"
 
     def removing(self, *names: str) -> str:
         """Return the command that removes names of images, as texts have it."""
@@ -214,14 +207,14 @@ class Containerd(Engine):
         try:
             config = self._document(str(self._document(manifest)["config"]["digest"]))
             return tuple(map(str, config["rootfs"]["diff_ids"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ()
 
     def _blobs_of(self, manifest: str) -> list[str]:
         try:
             document = self._document(manifest)
             return [manifest, *(str(each["digest"]) for each in (document["config"], *document["layers"]))]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise EngineError(f"the manifest {manifest} is damaged", where=self.info.address) from error
 
     def _document(self, digest: str) -> Any:
@@ -293,7 +286,7 @@ def connect(system: System, address: str) -> Containerd:
         known[address] = (_value(said, "Version:"), content)
     version, content = known[address]
     root = content.rpartition("/")[0]
-    info = _Info(version, "containerd", root, system.platform(), address, namespace)
+    info = _Info(version, "containerd", root, system.platform(), address, "containerd", namespace)
     return Containerd(system, command, content, info)
 
 

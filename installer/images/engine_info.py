@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 Store = Literal["classic", "containerd"]
-OLDEST = (20, 10)
-"""The oldest Docker that is used."""
+Product = Literal["Docker", "Podman", "containerd"]
+OLDEST = {"Docker": (20, 10), "Podman": (4, 3), "containerd": (1, 6)}
+"""The oldest version of each engine that is used."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "amd64": "amd64"}
+_PODMAN_SCRATCH = "/var/tmp"  # noqa: S108 - Podman's directory, only looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class EngineInfo:
         root: Its data root on this host.
         platform: `os/arch`.
         address: Where it was reached.
+        product: Whose engine it is. Podman answers in Docker's API.
     """
 
     version: str
@@ -31,6 +34,7 @@ class EngineInfo:
     root: str
     platform: str
     address: str
+    product: Product = "Docker"
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -38,34 +42,43 @@ class EngineInfo:
         return _data_roots(self.root, containerd=self.store == "containerd")
 
     @property
-    def title(self) -> str:
-        """Its address, as the plan names it."""
-        return self.address
+    def takes_every_layer(self) -> bool:
+        """Whether every layer has to be sent, also those that it has: only the classic store finds them."""
+        return self.store == "containerd" or self.product == "Podman"
 
     @property
-    def outdated(self) -> str:
-        """What is wrong with its version; empty where nothing is."""
-        oldest = ".".join(map(str, OLDEST))
-        return f"is Docker {self.version}, older than {oldest}" if self.release < OLDEST else ""
+    def scratch(self) -> str:
+        """Where Podman copies an archive before it loads it, outside of its data root; empty for Docker."""
+        return _PODMAN_SCRATCH if self.product == "Podman" and Path(_PODMAN_SCRATCH).is_dir() else ""
+
+    @property
+    def title(self) -> str:
+        """Its address, and what it is where that is not Docker."""
+        return self.address if self.product == "Docker" else f"{self.address} ({self.product} {self.version})"
+
+    @property
+    def command(self) -> str:
+        """The command line of the engine, for people."""
+        return self.product.lower()
 
     @property
     def unit(self) -> str:
         """The unit whose log is that of the engine."""
-        return "docker"
+        return self.command
 
     def removing(self, *names: str) -> str:
         """Return the command that removes names of images, as texts have it."""
-        return f"`docker rmi {' '.join(names)}`"
+        return f"`{self.command} rmi {' '.join(names)}`"
 
     @property
     def tags(self) -> str:
         """The command that gives an image a name."""
-        return "docker tag"
+        return f"{self.command} tag"
 
     @property
     def prunes(self) -> str:
         """The command that removes images which no container uses."""
-        return "docker image prune"
+        return f"{self.command} image prune"
 
     @property
     def release(self) -> tuple[int, int]:
@@ -89,22 +102,24 @@ class EngineImage:
     diff_ids: tuple[str, ...]
 
 
-def describe(address: str, raw: Mapping[str, Any]) -> EngineInfo:
-    """Return what a Docker engine reports about itself.
+def describe(address: str, podman: str, raw: Mapping[str, Any]) -> EngineInfo:
+    """Return what an engine reports about itself.
 
     Args:
         address: Where it was reached.
+        podman: The version of Podman, if it is one.
         raw: Its answer to `/info`.
     """
     kinds = {str(row[0]): str(row[1]) for row in raw.get("DriverStatus") or () if len(row) == 2}
     store: Store = "containerd" if "snapshotter" in kinds.get("driver-type", "") else "classic"
     machine = str(raw.get("Architecture", ""))
     return EngineInfo(
-        version=str(raw.get("ServerVersion", "")),
+        version=podman or str(raw.get("ServerVersion", "")),
         store=store,
         root=str(raw.get("DockerRootDir", "")),
         platform=f"{raw.get('OSType', '')}/{_ARCHITECTURES.get(machine, machine)}",
         address=address,
+        product="Podman" if podman else "Docker",
     )
 
 

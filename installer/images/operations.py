@@ -1,4 +1,4 @@
-"""The operations on images in the Docker engine.
+"""The operations on images in the container engine.
 
 An image is loaded under a private name, synced, compared with its signed digest, and only then kept under
 `waybill.local/<product>/<id12>:kept`. That name says "complete and on the disk" to every later run, and holds
@@ -115,20 +115,22 @@ def image_load(
         present: What of its layers the engine has already, from `present_chains`.
     """
     form: Form = "oci" if engine.info.store == "containerd" else "docker"
-    chains = chain_ids(tuple(layer.diff_id for layer in image.layers))
-    left_out = frozenset(
-        place
-        for place, chain in enumerate(chains)
-        if (image.layers[place].digest if form == "oci" else chain) in present
-    )
+    left_out = frozenset(place for place, each in enumerate(known_by(image, form)) if each in present)
     return ImageLoad(image, release, private_name(context, image, "staged"), form, left_out)
+
+
+def known_by(image: Image, form: Form) -> list[str]:
+    """Return by what an engine that reads a form of archive knows each layer of an image."""
+    if form == "oci":
+        return [layer.digest for layer in image.layers]
+    return chain_ids(tuple(layer.diff_id for layer in image.layers))
 
 
 def present_chains(engine: Engine) -> frozenset[str]:
     """Return the chains of layers, or their blobs, that need not be sent; see ADR 0301 and 0749."""
-    if engine.info.store == "containerd":
-        return engine.blobs()
-    return frozenset(chain for layers in engine.layer_lists() for chain in chain_ids(layers))
+    if engine.info.takes_every_layer:
+        return frozenset()
+    return engine.blobs().union(*map(chain_ids, engine.layer_lists()))
 
 
 class _Meter:
@@ -228,7 +230,8 @@ class LoadImage(Handler):
             raise EngineError(
                 "the engine still contains damaged layers",
                 where=ship.image.reference,
-                hint="remove the images that share its layers (`docker rmi --force IMAGE`), then try again",
+                hint=f"remove the images that share its layers (`{engine.info.command} rmi --force IMAGE`), "
+                "then try again",
             )
         context.progress.note(
             f"the engine has damaged layers of {ship.image.reference}: removing it and loading it again"

@@ -20,11 +20,16 @@ OWN = ("WAYBILL_EXE", "WAYBILL_FRESH")
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 CONTAINERD = "containerd://"
 """How the address of a containerd without Docker starts."""
-CONTAINERD_SOCKETS = ("/run/k3s/containerd/containerd.sock", "/run/containerd/containerd.sock")
+CONTAINERD_ENGINES = (
+    f"{CONTAINERD}/run/k3s/containerd/containerd.sock",
+    f"{CONTAINERD}/run/containerd/containerd.sock",
+)
 """Where containerd answers: that of k3s and RKE2, and that of every other node."""
 SITE_ENGINE = "/etc/waybill/engine"
 """The file by which a site says which engine of its host is used."""
 _LINE = 4096
+PODMAN_ENGINE = "unix:///run/podman/podman.sock"
+"""Where Podman's service for root answers in Docker's API, once its socket is enabled."""
 PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where programs are looked for first, whatever the order of the user's PATH."""
 KEPT = ("LANG", "LANGUAGE", "TERM", "TZ", "NO_COLOR", "TMPDIR")
@@ -96,8 +101,8 @@ def _is_safe(directory: str) -> bool:
 def engine_address(environ: Mapping[str, str] | None = None) -> str:
     """Return the address of the one engine that images, Compose projects and probes use.
 
-    It is DOCKER_HOST, else what the site says, else Docker's own default, or containerd's on a host that has
-    containerd and no Docker. A Docker context never decides: it may be another machine's.
+    It is DOCKER_HOST, else what the site says, else Docker's own default; on a host without Docker, that of
+    Podman or containerd. A Docker context never decides: it may be another machine's.
     """
     source = os.environ if environ is None else environ
     return source.get("DOCKER_HOST") or _site_engine() or _host_engine()
@@ -118,14 +123,52 @@ def _site_engine() -> str:
 
 def _host_engine() -> str:
     # A Docker that is down stays the engine of its host: its images must not go elsewhere meanwhile.
-    if os.path.exists(DEFAULT_ENGINE.removeprefix("unix://")) or _has_docker():  # noqa: PTH110
+    if _is_there(DEFAULT_ENGINE) or has_program("dockerd"):
         return DEFAULT_ENGINE
-    there = (path for path in CONTAINERD_SOCKETS if os.path.exists(path))  # noqa: PTH110
-    return f"{CONTAINERD}{found}" if (found := next(there, "")) else DEFAULT_ENGINE
+    running = (each for each in (PODMAN_ENGINE, *CONTAINERD_ENGINES) if _is_there(each))
+    if found := next(running, ""):
+        return found
+    # The program decides, too: who is not root may not look for the socket, and it may not be enabled yet.
+    return PODMAN_ENGINE if has_program("podman") else DEFAULT_ENGINE
 
 
-def _has_docker() -> bool:
-    return any(os.access(f"{directory}/dockerd", os.X_OK) for directory in PROGRAMS)
+def _is_there(address: str) -> bool:
+    return os.path.exists(address.partition("://")[2])  # noqa: PTH110 - pathlib is slow
+
+
+def has_program(name: str) -> bool:
+    """Return whether this host has a program in one of the usual directories."""
+    return any(os.access(f"{directory}/{name}", os.X_OK) for directory in PROGRAMS)
+
+
+def is_podman(address: str) -> bool:
+    """Return whether an address is that of Podman, as far as its name tells."""
+    # Some systems have a link to Podman's socket where Docker's would be.
+    path = os.path.realpath(address.removeprefix("unix://"))
+    return path.rpartition("/")[2].startswith("podman")
+
+
+def engine_name(address: str) -> str:
+    """Return what texts call the engine at an address."""
+    return "Podman" if is_podman(address) else "the Docker engine"
+
+
+def engine_start(address: str) -> str:
+    """Return how the engine at an address is started."""
+    if is_podman(address):
+        return (
+            "start its socket, now and at every boot: `systemctl enable --now podman.socket`; to use another "
+            "engine: set DOCKER_HOST=unix://…"
+        )
+    return (
+        "start it: `systemctl start docker`; to start it at every boot: `systemctl enable docker`; to use "
+        "another engine: set DOCKER_HOST=unix://…"
+    )
+
+
+def engine_unit(address: str) -> str:
+    """Return the unit whose log is that of the engine at an address."""
+    return "podman" if is_podman(address) else "docker"
 
 
 def engine_environment(address: str = "") -> dict[str, str]:

@@ -79,8 +79,12 @@ HOST = {
     ),
     "installer/audit/floor.py": _host("audit/floor"),
     "installer/staging/stage.py": (
-        *_host("staging/stage", "staging/resume", "staging/work_dir"),
+        *_host("staging/stage", "staging/resume", "staging/work_dir", "staging/shared_blobs"),
         "tests/faults/test_faults_stage.py",
+    ),
+    "installer/staging/shared_blobs.py": (
+        *_host("staging/shared_blobs", "commands/shared_blobs_status"),
+        "tests/faults/test_faults_shared_blobs.py",
     ),
     "installer/planning/file_changes.py": _host(
         "planning/file_changes",

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from installer.deploy.compose.command import TIMEOUT, find_tool
+from installer.deploy.compose.command import TIMEOUT, require_tool
 from installer.deploy.compose.release_project import Project
 from installer.deploy.docker_cli import docker
 from installer.deploy.inventory import KEPT, InventoryItem, Residue
 from installer.deploy.method import Target
-from installer.deploy.operation import StepError, ThirdStateError
+from installer.deploy.operation import StepError
 from installer.host.context import Context
+from installer.shared.child_env import engine_address
 
 VOLUME = "volume"
 """The kind of the items."""
@@ -33,12 +34,14 @@ class _Volume:
         name: Its name.
         project: The project that Compose created it for; empty where somebody else did.
         device: Where its data are, if that is outside of the engine.
+        engine: The address of the engine.
     """
 
     # Not when it was created: for the engine that is when something in it last came or went.
     name: str
     project: str
     device: str
+    engine: str
 
 
 def volumes(context: Context, target: Target) -> Iterator[InventoryItem]:
@@ -47,22 +50,16 @@ def volumes(context: Context, target: Target) -> Iterator[InventoryItem]:
     Those of others that the project uses are among them; they have no `mark`.
 
     Raises:
-        StepError: The engine does not answer.
+        StepError: The engine does not answer, or Compose does not read the project.
+        ThirdStateError: A file of the project was changed.
     """
-    tool = find_tool(context)
-    if not isinstance(tool, list):
-        return
-    project = Project(context, target, tool)
-    try:
-        model = project.model
-    except (StepError, ThirdStateError):
-        return  # `check` says why, and nothing is carried out
-    for name in model.external(VOLUME + "s"):
+    project, engine = Project(context, target, require_tool(context)), engine_address()
+    for name in project.model.external(VOLUME + "s"):
         yield InventoryItem(VOLUME, name, why="is not created by the project")
-    for name in model.own(VOLUME + "s"):
-        if (found := _inspect(context, name)) is not None:
+    for name in project.model.own(VOLUME + "s"):
+        if (found := _inspect(context, name, engine)) is not None:
             why = _why_never(found, project.name) or _used(context, found)
-            yield InventoryItem(VOLUME, name, project.name, why=why)
+            yield InventoryItem(VOLUME, name, project.name, engine, why)
 
 
 def delete(context: Context, items: Sequence[InventoryItem]) -> None:
@@ -70,7 +67,7 @@ def delete(context: Context, items: Sequence[InventoryItem]) -> None:
     for item in items:
         # The check after the removal looks again and says what is left, and why.
         try:
-            found = _inspect(context, item.name)
+            found = _inspect(context, item.name, item.other)
             if found is None or found.project != item.mark or _used(context, found):
                 continue
         except StepError as error:
@@ -78,7 +75,7 @@ def delete(context: Context, items: Sequence[InventoryItem]) -> None:
             continue
         context.progress.note(f"delete volume {item.name}")
         # Never with --force: the engine itself refuses while a container has the volume.
-        ended = docker(context, "volume", "rm", item.name, timeout=TIMEOUT)
+        ended = docker(context, "volume", "rm", item.name, timeout=TIMEOUT, engine=item.other)
         if not ended.ok:
             context.progress.warn(f"volume {item.name} cannot be deleted: {ended.reason(context.secrets)}")
 
@@ -89,7 +86,7 @@ def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residu
     again = f"run `install remove {product} --purge`"
     for item in items:
         try:
-            found = _inspect(context, item.name)
+            found = _inspect(context, item.name, item.other)
             used = _used(context, found) if found else ""
         except StepError as error:
             yield Residue("left", VOLUME, item.name, error.what, again)
@@ -106,13 +103,13 @@ def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residu
             yield Residue("left", VOLUME, item.name, used or "is still there", again)
 
 
-def _inspect(context: Context, name: str) -> _Volume | None:
-    """Return a volume; None where there is none of this name.
+def _inspect(context: Context, name: str, engine: str) -> _Volume | None:
+    """Return a volume of an engine; None where it has none of this name.
 
     Raises:
         StepError: The engine does not answer.
     """
-    ended = docker(context, "volume", "inspect", "--format", "{{json .}}", name)
+    ended = docker(context, "volume", "inspect", "--format", "{{json .}}", name, engine=engine)
     if not ended.ok and _ABSENT in ended.stderr.lower():
         return None
     if not ended.ok:
@@ -121,7 +118,7 @@ def _inspect(context: Context, name: str) -> _Volume | None:
     row: dict[str, Any] = json.loads(ended.stdout)
     labels, options = row.get("Labels") or {}, row.get("Options") or {}
     device = str(options.get("device") or "") if options.get("type") != "tmpfs" else ""
-    return _Volume(row["Name"], str(labels.get(_PROJECT, "")), device)
+    return _Volume(row["Name"], str(labels.get(_PROJECT, "")), device, engine)
 
 
 def _why_never(found: _Volume, project: str) -> str:
@@ -139,7 +136,8 @@ def _used(context: Context, found: _Volume) -> str:
         StepError: The engine does not answer.
     """
     form = '{{.Names}}\t{{.Label "com.docker.compose.project"}}'
-    ended = docker(context, "ps", "-a", "--filter", f"volume={found.name}", "--format", form)
+    words = ("ps", "-a", "--filter", f"volume={found.name}", "--format", form)
+    ended = docker(context, *words, engine=found.engine)
     if not ended.ok:
         what = f"cannot list its containers: {ended.reason(context.secrets)}"
         raise StepError(what, where=f"volume {found.name}").of(ended, context.secrets)

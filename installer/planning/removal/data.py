@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
-from installer.core.errors import WaybillError
+from installer.core.errors import HostNotReadyError, WaybillError
 from installer.deploy.inventory import KEPT, InventoryItem
 from installer.deploy.method import DATA, Target
 from installer.deploy.method_registry import method, methods
-from installer.deploy.operation import StepError
+from installer.deploy.operation import StepError, ThirdStateError
 from installer.host.context import Context
 from installer.planning.method_selection import MethodStep, targets
 from installer.planning.owners import other_layouts
@@ -27,13 +26,19 @@ def product_data(context: Context, steps: Sequence[MethodStep], *, purge: bool) 
         context: The product.
         steps: Of the removal.
         purge: Whether data are to be deleted. What may belong to somebody else stays all the same.
+
+    Raises:
+        HostNotReadyError: Data are to be deleted, and cannot be looked at.
     """
     found = list[InventoryItem]()
     for step in steps:
         used = method(step.name)
-        # The check of the step reports an engine that does not answer; then nothing is carried out.
-        with suppress(StepError):
+        try:
             found += used.data(context, step.old) if used and step.old else ()
+        except (StepError, ThirdStateError) as error:
+            # A removal that leaves data does not depend on them.
+            if purge:
+                raise HostNotReadyError(error.what, where=error.where, hint=error.hint) from error
     # What has no mark belongs to somebody else, and the release only uses it.
     return [_decided(context, item, purge=purge) for item in found if item.mark]
 

@@ -24,6 +24,7 @@ from installer.shared.child_env import (
     engine_environment,
     forget_loaders,
     interpolation_environment,
+    is_podman,
     program_path,
 )
 
@@ -101,33 +102,55 @@ class TestEngine:
             connect(System("/"), engine_address({}))
         assert caught.value.where == f"{chosen} (others can change it)"
 
-    @pytest.mark.parametrize(
-        ("there", "engine"),
-        [
-            ((), "unix://{}/docker.sock"),
-            (("docker.sock", "k3s.sock"), "unix://{}/docker.sock"),
-            (("dockerd", "k3s.sock"), "unix://{}/docker.sock"),
-            (("k3s.sock", "containerd.sock"), "containerd://{}/k3s.sock"),
-            (("containerd.sock",), "containerd://{}/containerd.sock"),
-        ],
-        ids=["nothing", "both", "Docker that is down", "k3s", "containerd"],
-    )
-    def test_a_host_with_containerd_and_no_docker_uses_that(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: tuple[str, ...], engine: str
-    ) -> None:
-        for name in there:
-            (tmp_path / name).touch(0o755)
-        monkeypatch.setattr(child_env, "DEFAULT_ENGINE", f"unix://{tmp_path}/docker.sock")
-        monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
-        sockets = tuple(f"{tmp_path}/{name}.sock" for name in ("k3s", "containerd"))
-        monkeypatch.setattr(child_env, "CONTAINERD_SOCKETS", sockets)
-        assert engine_address({}) == engine.format(tmp_path)
-
     def test_the_engine_is_the_socket_whatever_the_context(self) -> None:
         context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker"}
         assert engine_address(context) == DEFAULT_ENGINE
         assert engine_address({**context, "DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
         assert engine_address({"DOCKER_HOST": ""}) == DEFAULT_ENGINE
+
+    @pytest.mark.parametrize(
+        ("there", "engine"),
+        [
+            ((), "docker"),
+            (("docker.sock", "podman.sock", "podman"), "docker"),
+            (("dockerd", "podman.sock", "podman"), "docker"),
+            (("podman.sock",), "podman"),
+            (("podman",), "podman"),
+            (("dockerd", "k3s.sock"), "docker"),
+            (("podman.sock", "containerd.sock"), "podman"),
+            (("k3s.sock", "containerd.sock"), "k3s"),
+            (("containerd.sock", "podman"), "containerd"),
+        ],
+        ids=[
+            "nothing",
+            "both",
+            "docker that is down",
+            "podman",
+            "podman without its socket",
+            "docker that is down, and k3s",
+            "podman and containerd",
+            "k3s",
+            "containerd",
+        ],
+    )
+    def test_a_host_without_docker_uses_podman_or_containerd(
+        self, there: tuple[str, ...], engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sockets = {name: f"unix://{tmp_path}/{name}.sock" for name in ("docker", "podman")}
+        nodes = {name: f"containerd://{tmp_path}/{name}.sock" for name in ("k3s", "containerd")}
+        monkeypatch.setattr(child_env, "CONTAINERD_ENGINES", tuple(nodes.values()))
+        monkeypatch.setattr(child_env, "DEFAULT_ENGINE", sockets["docker"])
+        monkeypatch.setattr(child_env, "PODMAN_ENGINE", sockets["podman"])
+        monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
+        for name in there:
+            (tmp_path / name).touch(mode=0o755)
+        assert engine_address({}) == {**sockets, **nodes}[engine]
+
+    def test_a_link_in_the_place_of_dockers_socket_leads_to_podman(self, tmp_path: Path) -> None:
+        (tmp_path / "podman.sock").touch()
+        (tmp_path / "docker.sock").symlink_to("podman.sock")
+        assert is_podman(f"unix://{tmp_path}/docker.sock")
+        assert not is_podman("unix:///run/docker.sock")
 
     def test_what_an_operation_recorded_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_HOST", "unix:///run/now.sock")
