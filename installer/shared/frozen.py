@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 # Every start of an executable imports this module: what few of its functions need is imported there.
 if TYPE_CHECKING:
-    import re
     from typing import BinaryIO
 
 MARKER = ".complete"
@@ -24,16 +23,13 @@ LIST = ".files"
 """Lists every other file of the directory with its SHA-256, in the format of sha256sum."""
 
 HEAD = ".head"
-"""Has the SHA-256 of the shell script, see `head_digest`."""
+"""Has the SHA-256 of the shell script without its table, see `one_file.script_digest`."""
 
 VERSIONS = "python.json"
 """The versions of the `interpreter` and of the standard `library`."""
 
 SBOM, NOTICES = "licenses/sbom.cdx.json", "licenses/notices.txt"
 """What the build knows of the origin of every part: the SBOM (CycloneDX), and the texts of the licences."""
-
-_HEAD_LIMIT = 256 * 1024
-"""Bytes; the script has 20 KiB, most of it the names of the files."""
 
 LEFT_BEHIND = 3600.0
 """Seconds after which a half-unpacked directory is a remainder of a killed first start."""
@@ -113,33 +109,6 @@ def _lock(path: Path, how: int) -> int:
     return descriptor
 
 
-def _fields(head: bytes) -> re.Match[bytes] | None:
-    import re
-
-    return re.search(
-        rb"^name=[a-z]+ digest=(?P<payload>[0-9a-f]{64}) offset=(?P<offset>[0-9]{1,6}) .*\n"
-        rb"(?:#.*\n)*list=(?P<list>[0-9a-f]{64})\n",
-        head,
-        re.MULTILINE,
-    )
-
-
-def head_digest(head: bytes) -> str:
-    """Return the SHA-256 of the shell script with zeros for the digests of what follows it.
-
-    It lies in the payload, whose own digest stands in the script: neither could hold the digest of the other.
-
-    Args:
-        head: The script, up to the payload.
-    """
-    import hashlib
-
-    if found := _fields(head):
-        for name in ("payload", "list"):
-            head = head[: found.start(name)] + b"0" * 64 + head[found.end(name) :]
-    return hashlib.sha256(head).hexdigest()
-
-
 def is_same_program(file: BinaryIO, home: Path | None = None) -> bool:
     """Tell whether an executable is, byte by byte, the one that runs.
 
@@ -155,19 +124,22 @@ def is_same_program(file: BinaryIO, home: Path | None = None) -> bool:
     """
     import hashlib
 
+    from installer.shared.one_file import HEAD_LIMIT, differing, script_digest, split
+
     home = home or Path(sys.prefix)
-    start = file.read(_HEAD_LIMIT)
-    found = _fields(start)
-    if not found or not 0 < int(found["offset"]) <= len(start):
+    start = file.read(HEAD_LIMIT)
+    if not (found := split(start)):
         return False
-    head = start[: int(found["offset"]) - 1]
-    payload = hashlib.sha256(start[len(head) :])
-    while piece := file.read(_HEAD_LIMIT):
-        payload.update(piece)
+    script, table = found
+    listed = (home / LIST).read_bytes()
+    own = [each for each in table.payloads if each.digest == home.name.rpartition("-")[2]]
+    names = {line.partition("  ")[2] for line in listed.decode("ascii").splitlines()}
     return (
-        payload.hexdigest() == found["payload"].decode() == home.name.rpartition("-")[2]
-        and found["list"].decode() == hashlib.sha256((home / LIST).read_bytes()).hexdigest()
-        and head_digest(head) == (home / HEAD).read_text(encoding="ascii")
+        len(own) == 1
+        and own[0].list == hashlib.sha256(listed).hexdigest()
+        and names.issuperset(own[0].files)
+        and script_digest(script) == (home / HEAD).read_text(encoding="ascii")
+        and not differing(file, table, start[table.start :])
     )
 
 
