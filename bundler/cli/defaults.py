@@ -27,8 +27,8 @@ APART = (
     ("trust set-policy", "builder"),
     ("trust set-policy", "require"),
 )
-"""Options that mean something else, and are typed each time: what an executable runs on, the one key to trust,
-keys to revoke, and what a policy asks for."""
+"""Options that mean something else, and are typed each time: what an executable runs on, the one key to
+trust, keys to revoke, and what a policy asks for."""
 
 
 def config_file() -> Path | None:

@@ -265,7 +265,7 @@ def installer(
         Texts,
         option(
             metavar="PLATFORM",
-            text="What it runs on: `linux/amd64`, `linux/amd64-musl`, `linux/arm64`, `linux/arm64-musl` or `all`;"
+            text="What it runs on: `linux/amd64`, `linux/arm64`, either with `-musl`, or `all`;"
             " may be repeated [default: that of this machine]",
         ),
     ] = None,

@@ -152,7 +152,7 @@ def build(
         for each in (PLATFORMS[name] for name in wanted if name != native.name):
             apps[each.name] = Path(scratch, each.triplet)
             progress.note(f"exchanging what is compiled for {each.name}")
-            _exchanged(app, apps[each.name], program, native, each, library, progress)
+            for_platform(app, apps[each.name], program, native, each, library, progress)
         packed = Path(scratch, program)
         chosen = {name: apps[name] for name in wanted or [native.name]}
         packed.write_bytes(self_extract.pack(chosen, program, bundler.__version__))
@@ -160,7 +160,7 @@ def build(
     progress.note(f"{out}: {out.stat().st_size / 1e6:.1f} MB, for {', '.join(chosen)}")
 
 
-def _exchanged(
+def for_platform(
     app: Path,
     made: Path,
     program: Program,

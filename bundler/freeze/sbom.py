@@ -28,8 +28,8 @@ NAMESPACE = uuid.UUID("5d4d2c61-6f7b-5f0c-9c53-0b6f2f5a7b11")
 RUNTIME = ("cx-freeze", "freeze-core")
 """Wheels whose code starts every executable, though no module of theirs is listed."""
 
-# Of the libraries in wheels: the package of the build system, as the wheel's own SBOM names it. Wheels for glibc
-# are built on CentOS, those for musl on Alpine.
+# Of the libraries in wheels: the package of the build system, as the wheel's own SBOM names it. The system is
+# CentOS for glibc, Alpine for musl.
 PACKAGES_OF = {
     "libbz2": ("bzip2-libs", "libbz2"),
     "libffi": ("libffi",),

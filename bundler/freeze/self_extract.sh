@@ -7,7 +7,7 @@
 { # A shell reads the whole block before it runs any of it: a truncated file is an error, never exit code 0.
 # Functions that bash takes from the environment would run instead of the tools.
 unset -f cat cd chmod command date echo getconf gzip head id ldd ls mkdir mktemp mv printf pwd read rm sha256sum stat
-unset -f sync tail tar tr true umask uname
+unset -f sync tail tar tr true umask uname wc
 self=$0 path=$PATH
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:$path
 newline='
@@ -235,6 +235,11 @@ unpack() {
   if [ "$status" != 0 ]; then
     echo "cannot be filled ($space are needed): ${error##*: }"
     return 1
+  fi
+  found=$(wc -c <"$self")
+  if [ "$found" -ne "$end" ]; then
+    echo "$self is damaged: it has $((found)) bytes, not $end; copy it again"
+    return 18
   fi
   found=$(sha256sum <"$fresh/.payload")
   if [ "${found%% *}" != "$digest" ]; then

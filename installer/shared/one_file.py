@@ -22,7 +22,7 @@ HEAD_LIMIT = 256 * 1024
 
 _BEGIN, _END = "# The payloads.\n", "# The SHA-256 of the lines from `The payloads`: "
 _SECTION = re.compile(f"^{_BEGIN}.*?^{_END}[0-9a-f]{{64}}\n".encode(), re.MULTILINE | re.DOTALL)
-_START = re.compile(r"^start=([0-9]{1,6}) common=([0-9]{1,9}) carried='[a-z0-9/ -]+'\n", re.MULTILINE)
+_START = re.compile(r"^start=([0-9]{1,6}) common=([0-9]{1,9}) end=[0-9]{1,9} carried='", re.MULTILINE)
 _ROW = re.compile(
     r"^    (?P<platform>[a-z0-9/-]+)\)\n"
     r"      offset=(?P<offset>[0-9]{1,9}) size=(?P<size>[0-9]{1,9}) space='(?P<space>[0-9]{1,5}) MB'\n"
@@ -84,9 +84,10 @@ class Table:
     def render(self) -> str:
         """Return the lines of the script."""
         offsets = self.offsets()
+        end = self.start + self.common + sum(each.size for each in self.payloads)
         # tail counts from 1.
-        lines = [f"start={self.start + 1} common={self.common} carried='{' '.join(self.platforms)}'"]
-        lines += ["pick() {", "  case $1 in"]
+        place = f"start={self.start + 1} common={self.common} end={end}"
+        lines = [f"{place} carried='{' '.join(self.platforms)}'", "pick() {", "  case $1 in"]
         for each in self.payloads:
             lines += [
                 f"    {each.platform})",

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bundler.freeze import build, check
+from bundler.freeze import build, check, elf, platforms, self_extract
 from installer.core.errors import UnfitInputError, UsageError
 from installer.shared.frozen import module_name
 
 INSTALL = {*check.WANTED["install"]}
+GLIBC, MUSL = (platforms.PLATFORMS[f"linux/amd64{libc}"] for libc in ("", "-musl"))
 
 
 def said(names: set[str], program: str = "install") -> list[str]:
@@ -40,15 +41,15 @@ def test_signing_building_and_foreign_licences_never_ship_in_install(name: str) 
 def test_a_library_that_needs_a_newer_glibc_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
     (tmp_path / "lib.so").write_bytes(library.read_bytes())
-    assert list(check.library_problems(tmp_path)) == []
+    assert list(check.library_problems(tmp_path, GLIBC)) == []
     monkeypatch.setattr(check, "GLIBC_FLOOR", (2, 3))
-    assert "needs glibc 2." in str(next(check.library_problems(tmp_path)))
+    assert "needs glibc 2." in str(next(check.library_problems(tmp_path, GLIBC)))
 
 
 def test_what_this_python_needs_is_read_from_it() -> None:
-    libraries, versions = check.requirements(Path(os.path.realpath(sys.executable)).read_bytes())
-    assert "libc.so.6" in libraries
-    assert (2, 2, 5) in versions or (2, 17) in versions
+    found = elf.needs(Path(os.path.realpath(sys.executable)).read_bytes())
+    assert "libc.so.6" in found.libraries
+    assert (2, 2, 5) in found.glibc or (2, 17) in found.glibc
 
 
 def test_a_library_that_a_host_may_lack_is_named(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_a_library_that_a_host_may_lack_is_named(tmp_path: Path) -> None:
     content = library.read_bytes()
     assert b"libpthread.so.0\0" in content
     (tmp_path / "lib.so").write_bytes(content.replace(b"libpthread.so.0\0", b"libreadly.so.99\0"))
-    assert "needs libreadly.so.99, which hosts may not have" in str(next(check.library_problems(tmp_path)))
+    assert "needs libreadly.so.99, which hosts may not have" in str(next(check.library_problems(tmp_path, GLIBC)))
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         library.writestr("bundler/sign.pyc", b"")
         library.writestr("jinja2/__init__.pyc", b"")
     with pytest.raises(UnfitInputError) as caught:
-        check.check(tmp_path, "install")
+        check.check(tmp_path, "install", GLIBC)
     assert len(caught.value.problems) == len(check.WANTED["install"])
 
 
@@ -116,7 +117,7 @@ def test_the_carried_installer_is_written_in_one_step(
 def test_only_a_checkout_with_the_right_python_builds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "PLATFORMS", {})
+    monkeypatch.setattr(platforms, "PLATFORMS", {})
     with pytest.raises(UsageError, match=r"Python 3\.11"):
         build.build(tmp_path / "out", "install")
 
