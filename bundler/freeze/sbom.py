@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,7 @@ def write(
     components = [*_python(app, python, zlib), *_of_wheels(app, found)]
     (app / SBOM).parent.mkdir(exist_ok=True)
     (app / SBOM).write_text(_document(program, version, components), encoding="utf-8")
-    (app / NOTICES).write_text(_notices(found), encoding="utf-8")
+    (app / NOTICES).write_text(_notices(found, _static(app)), encoding="utf-8")
 
 
 def _component(name: str, version: str, purl: str, licence: str, cpe: str = "") -> Component:
@@ -265,8 +266,16 @@ def _document(program: str, version: str, components: list[Component]) -> str:
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
-def _notices(found: Iterable[Wheel]) -> str:
-    static = sorted(files("bundler.freeze").joinpath("notices").iterdir(), key=lambda path: path.name)
+def _static(app: Path) -> list[Traversable]:
+    """Return the texts for libraries whose wheels have none."""
+    folder = files("bundler.freeze").joinpath("notices")
+    # Hosts of musl may lack it; it comes from the wheels, with other versions of other libraries.
+    brings = any((app / "lib").glob("libgcc_s-*"))
+    texts = [*folder.iterdir(), *(folder.joinpath("musl").iterdir() if brings else ())]
+    return sorted((each for each in texts if each.is_file()), key=lambda path: path.name)
+
+
+def _notices(found: Iterable[Wheel], static: Iterable[Traversable]) -> str:
     texts: dict[str, list[str]] = {}
     for wheel in found:
         for text in wheel.texts():

@@ -38,21 +38,26 @@ def site(work: Path, platform: Platform, progress: Progress, only: Collection[st
         progress: Is told when wheels are downloaded.
         only: The names of the wheels that are wanted; all of them by default.
     """
-    # The directory's name is the state of the locks and of Python: a change of either makes a new one.
-    locks = lock("freeze.txt").read_bytes() + lock("libz.txt").read_bytes()
-    kind = platform.triplet if only else f"{platform.triplet}-all"
-    made = work / f"site-{kind}-{HERE}-{hashlib.sha256(locks).hexdigest()[:16]}"
+    made = place(work, platform, only)
     with (work / "lock").open("w") as guard:
         # Two builds at once would both fetch, and remove each other's result.
         fcntl.flock(guard, fcntl.LOCK_EX)
         if made.is_dir():
             return made
-        for old in work.glob(f"site-{kind}-{HERE}-*"):
+        for old in work.glob(f"{made.name.rpartition('-')[0]}-*"):
             shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             progress.note(f"downloading the locked wheels for {platform.name} (only the first time)")
             _fetch(Path(scratch), platform, only).rename(made)
     return made
+
+
+def place(work: Path, platform: Platform, only: Collection[str] = ()) -> Path:
+    """Return where the unpacked wheels of a platform are, or will be."""
+    # The directory's name is the state of the locks and of Python: a change of either makes a new one.
+    locks = lock("freeze.txt").read_bytes() + lock("libz.txt").read_bytes()
+    kind = platform.triplet if only else f"{platform.triplet}-all"
+    return work / f"site-{kind}-{HERE}-{hashlib.sha256(locks).hexdigest()[:16]}"
 
 
 def _fetch(scratch: Path, platform: Platform, only: Collection[str]) -> Path:

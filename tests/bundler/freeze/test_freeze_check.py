@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bundler.freeze import build, check, elf, platforms, self_extract
+from bundler.freeze import build, check, elf, platforms
 from installer.core.errors import UnfitInputError, UsageError
 from installer.shared.frozen import module_name
 
@@ -57,7 +57,9 @@ def test_a_library_that_a_host_may_lack_is_named(tmp_path: Path) -> None:
     content = library.read_bytes()
     assert b"libpthread.so.0\0" in content
     (tmp_path / "lib.so").write_bytes(content.replace(b"libpthread.so.0\0", b"libreadly.so.99\0"))
-    assert "needs libreadly.so.99, which hosts may not have" in str(next(check.library_problems(tmp_path, GLIBC)))
+    assert "needs libreadly.so.99, which hosts may not have" in str(
+        next(check.library_problems(tmp_path, GLIBC))
+    )
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
