@@ -27,6 +27,7 @@ from installer.shared.one_file import HEAD_LIMIT, Payload, Table, script_digest,
 
 SPEAKABLE = re.compile(r"[A-Za-z0-9_+@%:,=][A-Za-z0-9_+@%:,=./-]*")
 EXECUTABLE, PLAIN = 0o755, 0o644
+LEVEL = 9
 LICENSES = "licenses/"
 """What every platform has of its own, besides programs and libraries: it says what is in them."""
 
@@ -146,7 +147,7 @@ def _digest(content: bytes) -> str:
 
 def _compressed(content: bytes) -> bytes:
     # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
-    return gzip.compress(content, compresslevel=9, mtime=0)
+    return gzip.compress(content, compresslevel=LEVEL, mtime=0)
 
 
 def _tar(contents: Mapping[str, bytes]) -> bytes:

@@ -32,7 +32,7 @@ class Root:
     """A root directory with busybox in it, as on Alpine."""
 
     def __init__(self, path: Path, busybox: Path) -> None:
-        self.path, self.chroot = path, needs("chroot")
+        self.path, self.unshare = path, needs("unshare")
         for name in ("bin", "lib", "lib64", "dev", "proc", "tmp", "etc", "opt", "root", "usr", "var/cache"):
             (path / name).mkdir(parents=True)
         shutil.copy(busybox, path / "bin/busybox")
@@ -64,10 +64,11 @@ class Root:
             place.chmod(0o755)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command in it, as root."""
+        """Runs a command in it, as root, with a /proc that goes with the command."""
+        script = 'mount -t proc proc "$1/proc" && exec chroot "$@"'
         return subprocess.run(
-            [self.chroot, self.path, *command],
-            env={"PATH": "/usr/bin:/bin", "HOME": "/root"},
+            [self.unshare, "--mount", "sh", "-c", script, "sh", self.path, *command],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"},
             capture_output=True,
             text=True,
             check=False,

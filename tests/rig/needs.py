@@ -157,7 +157,6 @@ COMPONENTS: dict[str, Component] = {
     "fish": Component(on_path("fish"), apt("fish")),
     "groff": Component(on_path("groff"), apt("groff-base")),
     "mandoc": Component(on_path("mandoc"), apt("mandoc")),
-    "chroot": Component(_with_root(on_path("chroot")), "run as root"),
     "musl": Component(_with_root(in_cache("musl/usr/lib/x86_64-linux-musl/libc.so")), provisioned("musl")),
     "other-wheels": Component(
         _other_wheels, "python -m bundler.freeze.build wheels build/freeze all, in a checkout"
