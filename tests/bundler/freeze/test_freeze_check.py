@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,48 @@ def test_a_library_that_a_host_may_lack_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_library_of_glibc_has_no_place_in_a_directory_for_musl(tmp_path: Path) -> None:
+    (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
+    shutil.copy(library, tmp_path / "lib.so")
+    said = [problem.what for problem in check.library_problems(tmp_path, MUSL)]
+    assert "needs libc.so.6, which hosts may not have" in said
+    assert "needs glibc 2.14" in said
+
+
+def test_a_library_for_another_processor_is_named(tmp_path: Path) -> None:
+    (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
+    shutil.copy(library, tmp_path / "lib.so")
+    arm = platforms.PLATFORMS["linux/arm64"]
+    assert "is for another machine (EM_X86_64)" in [
+        problem.what for problem in check.library_problems(tmp_path, arm)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("search", "refused"),
+    [
+        ("$ORIGIN", False),
+        ("$ORIGIN/../lib", False),
+        ("$ORIGIN/../../freeze_core.libs", True),
+        ("/usr/local/lib", True),
+        ("lib", True),
+        ("$ORIGIN:$ORIGIN/../..", True),
+    ],
+)
+def test_a_library_that_loads_others_from_outside_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str, *, refused: bool
+) -> None:
+    """Others may be able to write to directories next to the program's own."""
+    (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
+    (tmp_path / "lib").mkdir()
+    shutil.copy(library, tmp_path / "lib/lib.so")
+    found = replace(elf.needs(library.read_bytes()), paths=tuple(search.split(":")))
+    monkeypatch.setattr(check, "needs", lambda _content: found)
+    said = [problem.what for problem in check.library_problems(tmp_path, GLIBC)]
+    wrong = search.rpartition(":")[2]
+    assert said == ([f"loads libraries from {wrong}, outside of its own directory"] if refused else [])
+
+
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     with zipfile.ZipFile(tmp_path / "lib" / "library.zip", "w") as library:
@@ -91,29 +135,6 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 )
 def test_modules_are_told_from_other_files(file: str, name: str) -> None:
     assert module_name(file) == name
-
-
-def test_an_executable_that_carries_no_installer_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with pytest.raises(UsageError, match="does not contain `install`"):
-        build.write_installer(tmp_path / "out")
-
-
-def test_the_carried_installer_is_written_in_one_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "embedded").mkdir()
-    (tmp_path / "embedded" / "install").write_bytes(b"program")
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    out = tmp_path / "stick" / "install"
-    build.write_installer(out)
-    assert out.read_bytes() == b"program"
-    assert out.stat().st_mode & 0o777 == 0o755
-    assert [path.name for path in out.parent.iterdir()] == ["install"]
 
 
 def test_only_a_checkout_with_the_right_python_builds(
