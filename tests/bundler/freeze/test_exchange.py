@@ -94,6 +94,12 @@ def test_what_is_not_compiled_stays_the_same(app: Path, musl: Path) -> None:
     assert carried(app) == carried(musl)
 
 
+def test_every_program_and_library_looks_in_its_own_directory_alone(app: Path, musl: Path) -> None:
+    for path in (path for each in (app, musl) for path in each.rglob("*") if elf.is_elf(path)):
+        own = "$ORIGIN/lib" if path.name == "install" else "$ORIGIN"
+        assert {*elf.needs(path.read_bytes()).paths} <= {own}, path
+
+
 def test_nothing_of_glibc_or_of_gnu_libintl_is_left(musl: Path) -> None:
     found = [elf.needs(path.read_bytes()) for path in musl.rglob("*") if elf.is_elf(path)]
     assert {version for each in found for version in each.glibc} == set()
