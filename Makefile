@@ -81,7 +81,7 @@ faults: setup dist/install ## Tries every fault at every operation, and pairs; p
 	WAYBILL_FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
 
 bench: setup dist/install ## Measures against cp, sha256sum and docker load
-	$(BIN)/python tests/bench/bench.py $(ARGS)
+	$(BIN)/python -m tests.bench.bench $(ARGS)
 
 fuzz: setup ## Fuzzes every parser, MINUTES=10 for each; ARGS="tar root" only some
 	$(BIN)/python -m tests.fuzz --seconds $$(($(MINUTES) * 60)) --corpus build/fuzz/corpus $(ARGS)

@@ -24,6 +24,7 @@ from tests.rig.fixtures import (  # noqa: F401
     docker_network,
     engines,
     every_engine,
+    podman_engine,
     registry,
 )
 from tests.rig.needs import needs

@@ -38,6 +38,8 @@ def planned_text(planned: Planned, target: Path, *, show_all: bool) -> str:
         f"image {image.reference} {image.platform} at most {size_text(image.payload)}"
         for image in planned.images
     ]
+    if planned.shared_bytes:
+        lines.append(f"shared layers are stored once: {size_text(planned.shared_bytes)} saved")
     lines += [
         "",
         f"{manifest.product} {manifest.version}",

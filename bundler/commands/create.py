@@ -73,9 +73,14 @@ class Planned:
     def payload_bytes(self) -> int:
         """The largest possible payload in bytes: layers count uncompressed."""
         # What compression saves is not known before: the check of free space must not depend on it.
-        return sum(item.entry.size for item in self.collected.inputs) + sum(
-            image.payload for image in self.images
-        )
+        files = sum(item.entry.size for item in self.collected.inputs)
+        return files + sum(image.payload for image in self.images) - self.shared_bytes
+
+    @property
+    def shared_bytes(self) -> int:
+        """The bytes of layers that several images have; an engine does not tell the sizes of its layers."""
+        layers = [layer for image in self.images for layer in image.layers]
+        return sum(size for _, size in layers) - sum(size for _, size in set(layers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class ResolvedImage:
             An estimate: an engine knows the size of the files, not of the layers.
         digests: The digests by which it can be referred to: of its manifest, and of the index that has it.
             Empty where its place does not know them.
+        layers: Digest and size of each layer, where these are known. A bundle has each of them once.
     """
 
     reference: str
@@ -104,6 +105,7 @@ class ResolvedImage:
     blobs: int
     payload: int
     digests: frozenset[str] = frozenset()
+    layers: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class SavedImage:
         """Return what is known of it before its payload is read."""
         payload = sum(layer.size for layer in self.layers) + len(self.config) + len(self.manifest or b"")
         known = frozenset({self.top, oci_digest(self.manifest)} if self.manifest else ())
-        return ResolvedImage(reference, self.platform, len(self.layers) + 2, payload, known)
+        layers = tuple((layer.digest or layer.diff_id, layer.size) for layer in self.layers)
+        return ResolvedImage(reference, self.platform, len(self.layers) + 2, payload, known, layers)
 
 
 class ImageWalk(ABC):

@@ -17,13 +17,14 @@ from installer.commands.common.health_report import ask_health
 from installer.commands.common.session import Session
 from installer.commands.status import Status, product_status
 from installer.core.errors import HostNotReadyError, TamperedError, UsageError, WaybillError, os_errors_as
+from installer.core.format.manifest import BLOBS, Manifest
 from installer.host.atomic_file import replace_file
 from installer.host.context import Context
 from installer.host.layout import CONFIG
 from installer.host.ownership import require_protected
 from installer.host.system import System
 from installer.state.retained import read_manifest
-from installer.state.state import host_readable
+from installer.state.state import Entry, host_readable
 from installer.state.trust_store import load_trust
 
 SETTING = f"{CONFIG}/metrics-directory"
@@ -210,13 +211,27 @@ def _running(found: Status) -> Iterable[Metric]:
     return [info, sequence, installed, highest, drift, incomplete, unfinished, leftover]
 
 
+def _stored_bytes(context: Context, entry: Entry, manifest: Manifest, shared: set[str]) -> int:
+    """Return the bytes that a retained release takes, besides the blobs in `shared`, which gets its own."""
+    total, directory = 0, context.layout.release(entry.name)
+    for each in manifest.for_platform(context.system.platform()):
+        if each.path.startswith(BLOBS):
+            seen = context.system.observe(f"{directory}/{each.path}", digest=False)
+            # Absent where the engine alone has the images.
+            if seen.kind == "absent" or (seen.links > 1 and each.path in shared):
+                continue
+            shared |= {each.path} if seen.links > 1 else set()
+        total += each.size
+    return total
+
+
 def _kept(context: Context, found: Status) -> Iterable[Metric]:
-    product, total, expires = found.product, 0, None
+    product, total, expires, shared = found.product, 0, None, set[str]()
     for entry in found.kept:
         # A retained release that is damaged is counted without its size.
         with suppress(OSError, TamperedError):
             manifest, _ = read_manifest(context.system, context.layout.release(entry.name))
-            total += sum(each.size for each in manifest.for_platform(context.system.platform()))
+            total += _stored_bytes(context, entry, manifest, shared)
             expires = manifest.expires if entry == found.current else expires
     free = context.system.space(context.layout.base).bytes
     rows = [
@@ -227,7 +242,7 @@ def _kept(context: Context, found: Status) -> Iterable[Metric]:
             "Retained releases with missing or changed files: no rollback to them.",
             len(found.damaged),
         ),
-        ("retained_bytes", "Bytes of the releases retained on this host.", total),
+        ("retained_bytes", "Bytes of the releases retained on this host, shared blobs once.", total),
         ("state_free_bytes", "Free bytes on the file system where the releases are stored.", free),
     ]
     return [_metric(*row, product=product) for row in rows]

@@ -55,7 +55,7 @@ class Status:
         failed: The newest release whose installation failed; until it, or a newer one, is installed.
         secrets_changed: Values that refer to a secret which has changed since; this is drift, too.
         notes: What to warn of.
-        damaged: Retained releases that cannot be rolled back to: stored files are missing or were changed.
+        damaged: Retained releases whose stored files are missing or were changed: no rollback to them.
         health: What the health checks say now; None where they were not to be asked.
     """
 
@@ -136,11 +136,12 @@ class Status:
             lines += [f"  built by   {builder}"] if builder else []
             lines += [f"  BREAK-GLASS used instead of {what}" for what in self.broken]
             lines.append(f"  methods    {', '.join(self.current.methods)}")
-        unfit = {self.current.name if self.current else "", *(each.entry.name for each in self.damaged)}
+        running = self.current.name if self.current else ""
+        unfit = {running, *(each.entry.name for each in self.damaged)}
         others = [entry for entry in self.kept if entry.name not in unfit]
         if others:
             lines.append(f"  retained   {', '.join(map(self._kept, others))} (`install rollback VERSION`)")
-        lines += [f"  DAMAGED    {each.text()}" for each in self.damaged]
+        lines += [f"  DAMAGED    {each.text(installed=each.entry.name == running)}" for each in self.damaged]
         lines += [f"  NOT ADMITTED {each.version} {each.why}" for each in self.fallen]
         lines += [f"  NO TRUST   {self.distrust}"] if self.distrust else []
         if self.current and self.current.incomplete:

@@ -135,6 +135,17 @@ def show_all(
     }
 
 
+def restart_counts(context: Context, units: Iterable[str]) -> dict[str, int]:
+    """Return how often systemd has restarted each unit; a count that cannot be read is left out."""
+    counts = {}
+    for unit in units:
+        ended = context.system.run(["systemctl", "show", "-p", "NRestarts", "--value", unit], timeout=10.0)
+        # Watching goes on without a count: probes still decide.
+        if ended.ok and ended.stdout.strip().isdigit():
+            counts[f"unit {unit}"] = int(ended.stdout)
+    return counts
+
+
 def is_masked(system: System, path: str) -> bool:
     """Return whether an administrator has masked the unit whose file belongs at a path."""
     seen = system.observe(path, digest=False)

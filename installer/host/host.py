@@ -123,7 +123,7 @@ class Host:
         sha256, found = _inside(at, digest and not is_directory, attributes)
         if is_directory:
             return Seen("dir", "", 0, mode, *owner, "", *found)
-        return Seen("file", sha256, status.st_size, mode, *owner, "", *found)
+        return Seen("file", sha256, status.st_size, mode, *owner, "", *found, status.st_nlink)
 
     def attributes(self, path: str) -> dict[str, bytes]:
         """Return the attributes of a file or directory, by name; see `inodes.attributes`.

@@ -1,4 +1,4 @@
-"""A Docker engine of this host, through Docker's own client library.
+"""A container engine of this host, Docker or Podman, through Docker's own client library.
 
 Reading is direct; whatever changes the engine goes through the system facade. An engine that is down, is not
 on this host or does not answer raises an `EngineError`.
@@ -6,24 +6,22 @@ on this host or does not answer raises an `EngineError`.
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from installer.core.limits import CHUNK, MIB
-from installer.images.docker_socket import START, EngineError, InUseError, probe, silent_error
+from installer.core.oci.reference import familiar
+from installer.images.docker_socket import EngineError, InUseError, probe, silent_error
+from installer.images.engine_info import EngineImage, EngineInfo, describe
 from installer.images.read_back import digests
-from installer.shared.child_env import engine_address
+from installer.shared.child_env import engine_address, engine_name, engine_start
 
 if TYPE_CHECKING:
     from installer.host.system import System
 
-Store = Literal["classic", "containerd"]
-OLDEST = (20, 10)
 # Asked for in the first request only, which finds out what the engine speaks.
 FLOOR = "1.41"
 """API version of the oldest engine."""
@@ -36,53 +34,9 @@ SILENCE = 300
 SLOWEST = 2 * MIB
 """Bytes per second; a slower load is aborted."""
 _INTERNAL = 500
+_PODMANS: dict[tuple[str, str, int, int], EngineInfo] = {}
+"""What each Podman has said of itself in this process: it starts programs to say it, which takes a while."""
 _NAMELESS = "<none>:<none>"  # what 20.10 lists as the name of an image that has none
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "amd64": "amd64"}
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What an engine reports about itself.
-
-    Attributes:
-        version: As the engine writes it.
-        store: `classic` (the id of an image is its configuration's digest) or `containerd` (its manifest's).
-        root: Its data root on this host.
-        platform: `os/arch`.
-        address: Where it was reached.
-    """
-
-    version: str
-    store: Store
-    root: str
-    platform: str
-    address: str
-
-    @property
-    def roots(self) -> tuple[str, ...]:
-        """Where it keeps images; empty if that is not on this host."""
-        return _data_roots(self.root, containerd=self.store == "containerd")
-
-    @property
-    def release(self) -> tuple[int, int]:
-        """Major and minor of the version; zeros where it has none."""
-        found = re.match(r"(\d+)\.(\d+)", self.version)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineImage:
-    """An image that an engine has.
-
-    Attributes:
-        id: Its id, `sha256:…`.
-        tags: The names it goes by.
-        diff_ids: Its layers, from the lowest; empty where the engine cannot list them.
-    """
-
-    id: str
-    tags: tuple[str, ...]
-    diff_ids: tuple[str, ...]
 
 
 class Engine:
@@ -118,14 +72,19 @@ class Engine:
                     raise
                 return listed
             layers = (raw.get("RootFS") or {}).get("Layers") or ()
-            return EngineImage(raw["Id"], tuple(raw.get("RepoTags") or ()), tuple(layers))
+            return EngineImage(raw["Id"], self._names(raw), tuple(layers))
 
     def _listed(self, name: str) -> EngineImage | None:
         for row in self._client.images(all=True):
-            tags = tuple(tag for tag in row.get("RepoTags") or () if tag != _NAMELESS)
+            tags = self._names(row)
             if name == row["Id"] or name in tags:
                 return EngineImage(row["Id"], tags, ())
         return None
+
+    def _names(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        tags = (tag for tag in row.get("RepoTags") or () if tag != _NAMELESS)
+        # Podman writes `docker.io/library/redis:7` where Docker writes `redis:7`.
+        return tuple(tags if self.info.product == "Docker" else map(familiar, tags))
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of images that start with `prefix`.
@@ -135,7 +94,7 @@ class Engine:
         """
         with self._asking("list the images"):
             rows = self._client.images()
-        return sorted(tag for row in rows for tag in row.get("RepoTags") or () if tag.startswith(prefix))
+        return sorted(tag for row in rows for tag in self._names(row) if tag.startswith(prefix))
 
     def users(self, image: str) -> list[str]:
         """Return the names of containers, running or not, that were made from an image, by its id.
@@ -246,11 +205,14 @@ class Engine:
         """
         import docker.errors
 
+        if force and self.info.product == "Podman":
+            self._require_unused(name)
+
         def call() -> None:
             with self._asking(f"remove {name}"):
                 try:
                     self._client.remove_image(name, force=force)
-                except docker.errors.ImageNotFound:
+                except docker.errors.NotFound:
                     return
                 except docker.errors.APIError as error:
                     if error.status_code == 409:
@@ -258,6 +220,14 @@ class Engine:
                     raise
 
         self._system.effect("docker.remove", call)
+
+    def _require_unused(self, name: str) -> None:
+        # Forced, Podman removes the containers of an image, too, also those that run.
+        found = self.find(name)
+        if found is not None and (users := self.users(found.id)):
+            hint = f"remove them (`podman rm --force {' '.join(users)}`), then run the command again"
+            what = f"containers use this image, which has to be removed: {', '.join(users)}"
+            raise InUseError(what, where=name, hint=hint)
 
     def contents(self, name: str) -> frozenset[str]:
         """Export an image from the engine and return the digests of all files in it.
@@ -296,7 +266,9 @@ class Engine:
             # urllib3 wraps some timeouts in errors of other types.
             if "timed out" in str(error):
                 raise silent_error(what, where) from error
-            hint = "check its log (`journalctl -u docker`), start it, then run the command again"
+            hint = (
+                f"check its log (`journalctl -u {self.info.command}`), start it, then run the command again"
+            )
             raise EngineError(
                 f"the engine closed the connection when asked to {what}", where=where, hint=hint
             ) from error
@@ -324,28 +296,31 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
         try:
             # Not `version="auto"`: a client that fails while it negotiates the version cannot be closed.
             asker = opened.enter_context(closing(docker.APIClient(address, FLOOR, answer)))
-            api = str(asker.version(api_version=False)["ApiVersion"])
+            # Not its version: Podman starts programs to answer that. It says here, too, that it is Podman.
+            said = asker.get(f"{asker.base_url}/_ping").headers
+            api, podman = str(said["Api-Version"]), str(said.get("Libpod-Api-Version", ""))
             client = opened.enter_context(closing(docker.APIClient(address, api, answer)))
             # A client of its own, because loading takes another timeout than short requests.
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
-            raw = client.info()
-        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-            raise EngineError(
-                f"the Docker engine does not answer: {error}", where=address, hint=START
-            ) from error
+            info = _info(client, address, podman)
+        except (KeyError, docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            what = f"{engine_name(address)} does not answer: {error}"
+            raise EngineError(what, where=address, hint=engine_start(address)) from error
         asker.close()
         opened.pop_all()
-    kinds = {str(row[0]): str(row[1]) for row in raw.get("DriverStatus") or () if len(row) == 2}
-    store: Store = "containerd" if "snapshotter" in kinds.get("driver-type", "") else "classic"
-    machine = str(raw.get("Architecture", ""))
-    info = EngineInfo(
-        version=str(raw.get("ServerVersion", "")),
-        store=store,
-        root=str(raw.get("DockerRootDir", "")),
-        platform=f"{raw.get('OSType', '')}/{_ARCHITECTURES.get(machine, machine)}",
-        address=address,
-    )
     return Engine(client, loader, info, system)
+
+
+def _info(client: Any, address: str, podman: str) -> EngineInfo:
+    if not podman:
+        return describe(address, "", client.info())
+    # A service that is set up in another way has to be started again, and has another socket then, or is
+    # behind that of systemd: none of that happens while one command runs.
+    socket = Path(address.removeprefix("unix://")).stat()
+    known = (address, podman, socket.st_ino, socket.st_ctime_ns)
+    if known not in _PODMANS:
+        _PODMANS[known] = describe(address, podman, client.info())
+    return _PODMANS[known]
 
 
 def _check(deadline: float) -> None:
@@ -357,28 +332,3 @@ def _until(deadline: float, chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         _check(deadline)
         yield chunk
-
-
-def _data_roots(root: str, *, containerd: bool) -> tuple[str, ...]:
-    """Return the directories in which an engine keeps images; none where they are not on this host.
-
-    Args:
-        root: What the engine calls its root.
-        containerd: Whether images are in containerd's store.
-    """
-    wanted = [root]
-    if containerd:
-        # Docker reports its own root only; the blobs are in containerd's.
-        wanted += ["/var/lib/containerd", *_configured_containerd_root()]
-    return tuple(folder for folder in wanted if folder and Path(folder).is_dir())
-
-
-def _configured_containerd_root() -> list[str]:
-    # Imported here: only hosts with the containerd store need it.
-    import tomllib
-
-    try:
-        root = tomllib.loads(Path("/etc/containerd/config.toml").read_text("utf-8")).get("root")
-    except (OSError, ValueError):
-        return []
-    return [root] if isinstance(root, str) else []

@@ -24,7 +24,8 @@ from installer.host.host import Host
 from installer.images import docker_engine, old_store, operations, prune, residue
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
-from installer.images.load_stream import chain_ids
+from installer.images.engine_info import OLDEST
+from installer.images.load_stream import ImageLoad, chain_ids
 from installer.shared.child_env import engine_address
 from installer.shared.humanize import size_text
 from installer.state.release import Release
@@ -66,14 +67,7 @@ class Images(Method):
         if new is not None and not _in_engine(context, new):
             before = operations.images_for(old.release if old else None, context.system.platform())
             removed = [f"remove image {image.reference}" for image in _loaded(context, old)]
-            return removed + [
-                (
-                    f"store image {image.reference}, {size_text(_stored_size(image))}, in the release "
-                    "without loading it"
-                )
-                for image in operations.images_for(new.release, context.system.platform())
-                if image not in before or removed
-            ]
+            return removed + _store_lines(context, new.release, () if removed else before)
         images = _loaded(context, new)
         if not images:
             return [f"remove image {image.reference}" for image in _loaded(context, old)]
@@ -82,11 +76,9 @@ class Images(Method):
         except EngineError as error:
             return [f"load image {image.reference} ({error.what})" for image in images]
         with closing(engine):
-            present = operations.present_chains(engine)
-            lines = [_load_line(context, engine, image, present) for image in images]
-            lines = [line for line in lines if line] + _tag_lines(engine, images)
+            lines = _load_lines(context, engine, images) + _tag_lines(engine, images)
             # People have contexts of their own: which engine it is must not be a guess.
-            return [*lines, f"engine: {engine.info.address}"] if lines else []
+            return [*lines, f"engine: {engine.info.title}"] if lines else []
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
         """Return one operation for each load, then one that moves all names."""
@@ -150,9 +142,14 @@ def _loaded(context: Context, target: Target | None) -> tuple[Image, ...]:
 
 
 def _in_release(context: Context, release: Release, image: Image) -> bool:
-    digests = (image.config, image.manifest, *(layer.digest for layer in image.layers))
-    paths = (f"{release.directory}/{blob_path(digest)}" for digest in digests)
-    return all(context.system.observe(path, digest=False).kind == "file" for path in paths)
+    """Return whether its blobs are in the directory of a release, and not truncated."""
+    sizes: dict[str, int | None] = {image.config: None, image.manifest: None}
+    sizes |= {layer.digest: layer.size for layer in image.layers}
+    for each, size in sizes.items():
+        seen = context.system.observe(f"{release.directory}/{blob_path(each)}", digest=False)
+        if seen.kind != "file" or size not in (None, seen.size):
+            return False
+    return True
 
 
 def _engine_operations(context: Context, old: Target | None, new: Target | None) -> list[Op]:
@@ -194,13 +191,13 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
 
 def _engine_problems(context: Context, engine: Engine) -> list[Problem]:
     info, host = engine.info, context.system.platform()
-    oldest = ".".join(map(str, docker_engine.OLDEST))
+    oldest = ".".join(map(str, OLDEST[info.product]))
     other = "the images of this bundle do not run on it; use the engine of this host"
     away = f"keeps its data in {info.root}, which is not on this host"
     rows = [
         (
-            info.release < docker_engine.OLDEST,
-            f"is Docker {info.version}, older than {oldest}",
+            info.release < OLDEST[info.product],
+            f"is {info.product} {info.version}, older than {oldest}",
             "upgrade the engine first",
         ),
         (info.platform != host, f"runs on {info.platform}, this host is {host}", other),
@@ -222,44 +219,87 @@ def _lost(context: Context, engine: Engine, release: Release, images: Sequence[I
 
 
 def _space_problems(context: Context, engine: Engine, images: Sequence[Image]) -> list[Problem]:
-    needed = space_needed(context, engine, images)
+    grown, passing = space_needed(context, engine, images)
+    if not grown:
+        return []
+    needed = dict.fromkeys(engine.info.roots, grown + passing)
+    if scratch := engine.info.scratch:
+        # Podman keeps the archive there, and unpacks it next to it once before it finds out what it is.
+        needed = dict.fromkeys(engine.info.roots, grown) | {scratch: 2 * passing}
+        if len({Path(folder).stat().st_dev for folder in needed}) == 1:
+            needed = dict.fromkeys(engine.info.roots, grown + 2 * passing)
+    hint = f"free space there with `{engine.info.command} image prune`, or use a larger disk"
     # Of this machine: the engine's data is not below `--root`.
-    free = {folder: Host().space(folder).bytes for folder in engine.info.roots if needed}
-    hint = "free space there with `docker image prune`, or use a larger disk"
-    need = size_text(needed + _SPARE)
+    free = {folder: Host().space(folder).bytes for folder in needed}
     return [
-        Problem(folder, f"has {size_text(count)} free; loading the images needs {need}", hint)
-        for folder, count in free.items()
-        if count < needed + _SPARE
+        Problem(
+            folder, f"has {size_text(count)} free; loading the images needs {size_text(need + _SPARE)}", hint
+        )
+        for folder, need in needed.items()
+        if (count := free[folder]) < need + _SPARE
     ]
 
 
-def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> int:
-    """Return the bytes that an engine needs to load what it lacks of some images, its own copies included."""
-    present = operations.present_chains(engine)
-    grown: dict[str, int] = {}
+def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> tuple[int, int]:
+    """Return the bytes that an engine keeps of what it lacks of some images, and those of its own copies."""
+    grown, stored = dict[str, int](), dict[str, int]()
     passing = 0
-    for image in images:
-        if operations.complete(context, engine, image):
-            continue
-        ship = operations.image_load(context, engine, image, Path(), present)
-        for place, chain in enumerate(chain_ids(tuple(layer.diff_id for layer in image.layers))):
+    for ship in _loads(context, engine, images):
+        for place, chain in enumerate(_chains(ship.image)):
             if place not in ship.left_out:
-                grown[chain] = image.layers[place].expanded
+                grown[chain] = ship.image.layers[place].expanded
         # The classic store first copies the archive into its own folder; containerd keeps the stored blobs.
-        passing = passing + ship.payload if ship.form == "oci" else max(passing, ship.payload)
-    return sum(grown.values()) + passing
+        if ship.form == "oci":
+            stored |= {layer.digest: layer.size for layer in ship.sent}
+        else:
+            passing = max(passing, ship.payload)
+    return sum(grown.values()), sum(stored.values()) + passing
 
 
-def _load_line(context: Context, engine: Engine, image: Image, present: frozenset[str]) -> str:
-    if operations.complete(context, engine, image):
-        return ""
-    ship = operations.image_load(context, engine, image, Path(), present)
-    there, all_of_them = len(ship.left_out), len(image.layers)
-    if there == all_of_them:
-        return f"load image {image.reference}; all its layers are already in the engine"
-    rest = f"; {there} of {all_of_them} layers are already in the engine" if there else ""
-    return f"load image {image.reference}, {size_text(ship.payload)}{rest}"
+def _chains(image: Image) -> list[str]:
+    return chain_ids(tuple(layer.diff_id for layer in image.layers))
+
+
+def _loads(context: Context, engine: Engine, images: Sequence[Image]) -> Iterator[ImageLoad]:
+    """Yield what is sent of each image that an engine lacks, in order."""
+    present = operations.present_chains(engine)
+    for image in images:
+        if not operations.complete(context, engine, image):
+            ship = operations.image_load(context, engine, image, Path(), present)
+            yield ship
+            # What one image brings is not sent again for the next.
+            if ship.form == "docker":
+                present |= set(_chains(image))
+
+
+def _load_lines(context: Context, engine: Engine, images: Sequence[Image]) -> list[str]:
+    before, lines = operations.present_chains(engine), []
+    for ship in _loads(context, engine, images):
+        there, chains = len(ship.left_out), _chains(ship.image)
+        now = sum(chain in before for chain in chains)
+        where = "already in the engine" if there == now else "in the engine by then"
+        line = f"load image {ship.image.reference}"
+        if there == len(chains):
+            lines.append(f"{line}; all its layers are {where}")
+        else:
+            rest = f"; {there} of {len(chains)} layers are {where}" if there else ""
+            lines.append(f"{line}, {size_text(ship.payload)}{rest}")
+    return lines
+
+
+def _store_lines(context: Context, release: Release, before: Sequence[Image]) -> list[str]:
+    """Return a line for each image that stays in the release; each layer counts once."""
+    known, lines = set(release.shared), []
+    for image in operations.images_for(release, context.system.platform()):
+        sizes = {blob_path(layer.digest): layer.size for layer in image.layers}
+        new = sizes.keys() - known
+        known |= sizes.keys()
+        if image not in before:
+            size = f", {size_text(sum(sizes[path] for path in new))}," if new or not sizes else ""
+            count = "all its" if not new else f"{len(sizes) - len(new)} of {len(sizes)}"
+            rest = f"; {count} layers are stored already" if len(new) < len(sizes) else ""
+            lines.append(f"store image {image.reference}{size} in the release without loading it{rest}")
+    return lines
 
 
 def _tag_lines(engine: Engine, images: Sequence[Image]) -> list[str]:
@@ -273,10 +313,6 @@ def _tag_lines(engine: Engine, images: Sequence[Image]) -> list[str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _stored_size(image: Image) -> int:
-    return sum({layer.digest: layer.size for layer in image.layers}.values())
 
 
 HANDLERS: dict[str, Handler] = {**operations.HANDLERS, **prune.HANDLERS, **old_store.HANDLERS}

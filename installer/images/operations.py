@@ -1,4 +1,4 @@
-"""The operations on images in the Docker engine.
+"""The operations on images in the container engine.
 
 An image is loaded under a private name, synced, compared with its signed digest, and only then kept under
 `waybill.local/<product>/<id12>:kept`. That name says "complete and on the disk" to every later run, and holds
@@ -20,8 +20,9 @@ from installer.core.oci.documents import platform_matches
 from installer.deploy.operation import Handler, Json, StepError, ThirdStateError
 from installer.host.context import Context
 from installer.images import docker_engine
-from installer.images.docker_engine import Engine, EngineImage
+from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError, InUseError
+from installer.images.engine_info import EngineImage
 from installer.images.load_stream import Form, ImageLoad, chain_ids, stream
 from installer.shared.progress import Progress
 from installer.state.release import Release
@@ -120,8 +121,8 @@ def image_load(
 
 
 def present_chains(engine: Engine) -> frozenset[str]:
-    """Return the chains of layers that need not be sent; none for the containerd store, see ADR 0301."""
-    if engine.info.store == "containerd":
+    """Return the chains of layers that need not be sent; ADR 0301 says which engines find none by chain."""
+    if engine.info.takes_every_layer:
         return frozenset()
     return frozenset(chain for layers in engine.layer_lists() for chain in chain_ids(layers))
 
@@ -211,8 +212,8 @@ class LoadImage(Handler):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
-                hint="nothing was tagged; check the engine's log (`journalctl -u docker`), then run "
-                "the command again",
+                hint=f"nothing was tagged; check the engine's log (`journalctl -u {engine.info.command}`), "
+                "then run the command again",
             )
         # A power cut can leave layers that no image has and that the engine takes for present, although their
         # files are empty. Loading again does not replace them; removing the image first does.
@@ -223,7 +224,8 @@ class LoadImage(Handler):
             raise EngineError(
                 "the engine still contains damaged layers",
                 where=ship.image.reference,
-                hint="remove the images that share its layers (`docker rmi --force IMAGE`), then try again",
+                hint=f"remove the images that share its layers (`{engine.info.command} rmi --force IMAGE`), "
+                "then try again",
             )
         context.progress.note(
             f"the engine has damaged layers of {ship.image.reference}: removing it and loading it again"
@@ -284,7 +286,7 @@ class TagImages(Handler):
                     raise ThirdStateError(
                         f"this tag was moved by somebody else: it points to {now}",
                         where=tag["name"],
-                        hint=f"move it back with `docker tag`: it pointed to {before}",
+                        hint=f"move it back with `{engine.info.command} tag`: it pointed to {before}",
                     )
                 _point(engine, tag["name"], before)
             engine.sync()

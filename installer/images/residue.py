@@ -32,7 +32,8 @@ def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residu
             for name in engine.names(private_prefix(context)):
                 found = engine.find(name)
                 if found is not None and found.id not in known and not name.endswith(FOUND):
-                    what, hint = "has a name that Waybill uses for this product", f"run `docker rmi {name}`"
+                    what = "has a name that Waybill uses for this product"
+                    hint = f"run `{engine.info.command} rmi {name}`"
                     yield Residue("left", "image", name, what, hint, found.id)
     except EngineError as error:
         what = f"cannot be checked: {error.what}"
@@ -55,9 +56,8 @@ def _residue(context: Context, engine: Engine, name: str, id_: str) -> Residue:
     # A private name that only a container protects goes with the container; without one it should be gone.
     if reasons and (users or not ours):
         return Residue("stays", "image", name, "; ".join(reasons), id=found.id)
-    return Residue(
-        "left", "image", name, "is still there", f"run `docker rmi {' '.join(ours) or id_}`", found.id
-    )
+    hint = f"run `{engine.info.command} rmi {' '.join(ours) or id_}`"
+    return Residue("left", "image", name, "is still there", hint, found.id)
 
 
 def remove_residue(context: Context, items: Sequence[InventoryItem]) -> None:

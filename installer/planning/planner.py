@@ -17,7 +17,7 @@ from installer.deploy.health.needs import probe_problems, selected
 from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
 from installer.host.context import Context
-from installer.host.disk_space import Demand, Need, space_problems
+from installer.host.disk_space import Need, space_problems
 from installer.host.layout import release_name
 from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
 from installer.planning.changes import Changes, without_sources
@@ -82,7 +82,7 @@ def plan_apply(
     again = record_rebuild.rebuilt_release(
         context, state, staged, secrets, options.values, evidence.environment, sight
     )
-    planner = Planner(context, state, options, number, staged.demands, again, notes)
+    planner = Planner(context, state, options, number, staged, again, notes)
     wanted = desired(
         context, staged, secrets,
         directory=directory, record=context.layout.record(number), site=options.values,
@@ -93,9 +93,8 @@ def plan_apply(
         name, manifest.version, manifest.sequence, staged.identity, staged.manifest_sha256, number, "",
         evidence=evidence, blobs=not staged.area,
     )  # fmt: skip
-    release = Release(manifest, staged.identity, directory, staged.directory, blobs=staged.area or None)
     place = Op("release.place", {"from": staged.directory, "to": directory}, "stage")
-    return planner.plan("apply", entry, release, wanted, [place])
+    return planner.plan("apply", entry, staged.release(directory), wanted, [place])
 
 
 def plan_remove(context: Context, state: State, options: Options | None = None) -> Plan:
@@ -126,12 +125,13 @@ class Planner:
         state: State,
         options: Options,
         number: str,
-        staging: Sequence[Demand] = (),
+        staged: Staged | None = None,
         again: Release | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         self._context = context
-        self._staging = staging
+        self._staging = staged.demands if staged else ()
+        self._repairs = staged is not None and staged.repairs
         self._state = state
         self._options = options
         self._number = number
@@ -311,8 +311,8 @@ class Planner:
         current = self._state.current
         if entry is None or current is None or old is None or changes.problems or changes.changes:
             return False
-        # The same bundle repairs a damaged record, and completes an INCOMPLETE release.
-        if self._again or current.incomplete:
+        # The same bundle repairs a damaged record or image, and completes an INCOMPLETE release.
+        if self._again or self._repairs or current.incomplete:
             return False
         if entry.identity != current.identity or not set(entry.methods) <= set(current.methods):
             return False

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 ORIGINAL = "WAYBILL_ORIGINAL_"
 OWN = ("WAYBILL_EXE", "WAYBILL_FRESH")
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+PODMAN_ENGINE = "unix:///run/podman/podman.sock"
+"""Where Podman's service for root answers in Docker's API, once its socket is enabled."""
 PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where programs are looked for first, whatever the order of the user's PATH."""
 KEPT = ("LANG", "LANGUAGE", "TERM", "TZ", "NO_COLOR", "TMPDIR")
@@ -89,10 +91,58 @@ def _is_safe(directory: str) -> bool:
 def engine_address(environ: Mapping[str, str] | None = None) -> str:
     """Return the socket of the one engine that images, Compose projects and probes use.
 
-    It is DOCKER_HOST, else Docker's own default. A Docker context never decides: it may be another machine's.
+    It is DOCKER_HOST, else Docker's own default, or Podman's on a host that has Podman and no Docker.
+    A Docker context never decides: it may be another machine's.
     """
     source = os.environ if environ is None else environ
-    return source.get("DOCKER_HOST") or DEFAULT_ENGINE
+    return source.get("DOCKER_HOST") or _host_engine()
+
+
+def _host_engine() -> str:
+    # A Docker that is down stays the engine of its host: its images must not move to Podman meanwhile.
+    if _is_there(DEFAULT_ENGINE) or has_program("dockerd"):
+        return DEFAULT_ENGINE
+    # The program decides, too: who is not root may not look for the socket, and it may not be enabled yet.
+    return PODMAN_ENGINE if _is_there(PODMAN_ENGINE) or has_program("podman") else DEFAULT_ENGINE
+
+
+def _is_there(address: str) -> bool:
+    return os.path.exists(address.removeprefix("unix://"))  # noqa: PTH110 - pathlib is slow
+
+
+def has_program(name: str) -> bool:
+    """Return whether this host has a program in one of the usual directories."""
+    return any(os.access(f"{directory}/{name}", os.X_OK) for directory in PROGRAMS)
+
+
+def is_podman(address: str) -> bool:
+    """Return whether an address is that of Podman, as far as its name tells."""
+    # Some systems have a link to Podman's socket where Docker's would be.
+    path = os.path.realpath(address.removeprefix("unix://"))
+    return path.rpartition("/")[2].startswith("podman")
+
+
+def engine_name(address: str) -> str:
+    """Return what texts call the engine at an address."""
+    return "Podman" if is_podman(address) else "the Docker engine"
+
+
+def engine_start(address: str) -> str:
+    """Return how the engine at an address is started."""
+    if is_podman(address):
+        return (
+            "start its socket, now and at every boot: `systemctl enable --now podman.socket`; to use another "
+            "engine: set DOCKER_HOST=unix://…"
+        )
+    return (
+        "start it: `systemctl start docker`; to start it at every boot: `systemctl enable docker`; to use "
+        "another engine: set DOCKER_HOST=unix://…"
+    )
+
+
+def engine_unit(address: str) -> str:
+    """Return the unit whose log is that of the engine at an address."""
+    return "podman" if is_podman(address) else "docker"
 
 
 def engine_environment(address: str = "") -> dict[str, str]:

@@ -19,6 +19,7 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.progress import Progress
 from installer.shared.terminal import interrupts
+from installer.staging.shared_blobs import lacks_blobs, own_release, stored_blobs
 from installer.staging.stage import demands
 from installer.staging.staged import Staged
 
@@ -96,9 +97,15 @@ def previewed(
         verified = verify_payload(opened, progress.advance, keep)
         progress.done()
         area = work if apart else ""
-        wanted = demands(verified.manifest, system.platform(), layout.staging, area)
+        own = own_release(layout, verified.manifest, verified.identity)
+        shared = frozenset(stored_blobs(system, layout, verified.manifest, area or layout.staging, own))
+        wanted = demands(verified.manifest, system.platform(), layout.staging, area, shared)
         digest = sha256_hex(opened.bundle.manifest_bytes)
-        yield verified, Staged(verified.manifest, digest, verified.identity, base, area, tuple(wanted))
+        staged = Staged(
+            verified.manifest, digest, verified.identity, base, area, tuple(wanted), shared,
+            lacks_blobs(system, own, verified.manifest),
+        )  # fmt: skip
+        yield verified, staged
 
 
 def _remove(system: System, base: str, progress: Progress) -> None:

@@ -2,7 +2,8 @@
 
 The staging area is private (0700). What is there was hashed while it was written, and only that is used
 afterwards: the media are not read a second time, which might return other bytes. What an interrupted run of
-the same bundle left is hashed where it is, and is not read from the media again.
+the same bundle left is hashed where it is, and is not read from the media again. Nor are image blobs that a
+retained release has (`shared_blobs`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 from installer.staging import area as staging
 from installer.staging import work_dir
+from installer.staging.shared_blobs import lacks_blobs, own_release, share, stored_blobs
 from installer.staging.staged import Staged
 
 KEPT = (
@@ -53,14 +55,21 @@ def stage(
     """
     bundle = opened.bundle
     directory = layout.stage(bundle.identity)
+    own = own_release(layout, bundle.manifest, bundle.identity)
     try:
         make_directory(system, layout.staging)
         area = _area(system, layout, bundle.identity, work, progress)
         tree = _Tree(system, layout, progress, bundle, area)
         with system.hold_directories():
             have = tree.resume()
-            _require_space(system, tree.demands(have))
+            stored = tree.stored(have, own)
+            _require_space(system, tree.demands(have | stored.keys()))
             tree.prepare()
+            shared, damaged = share(system, bundle.manifest, stored, tree.at, progress)
+            have |= shared
+            # What cannot be shared after all needs space of its own.
+            if shared != stored.keys():
+                _require_space(system, tree.demands(have))
             progress.start("verify and stage", payload_extent(opened, have))
             verified = verify_payload(opened, progress.advance, tree.keep, have)
         progress.done()
@@ -82,7 +91,11 @@ def stage(
             progress.note(KEPT)
         raise
     digest = sha256_hex(bundle.manifest_bytes)
-    return verified, Staged(verified.manifest, digest, verified.identity, directory, area)
+    repairs = any(path.startswith(f"{own}/") for path in damaged)
+    repairs |= lacks_blobs(system, own, verified.manifest)
+    return verified, Staged(
+        verified.manifest, digest, verified.identity, directory, area, shared=shared, repairs=repairs
+    )
 
 
 def demands(
@@ -95,7 +108,7 @@ def demands(
         platform: `os/arch` of this host.
         directory: Where it is staged.
         work: Where the blobs of its images are; empty: with the rest.
-        have: Files that are staged already.
+        have: Files that are staged already, or shared with a retained release.
     """
     rows = {place: Demand(place, 0, 64) for place in (directory, *([work] if work else []))}
     for entry in manifest.for_platform(platform):
@@ -157,7 +170,7 @@ class _Tree:
         wanted = staging.parts(self._manifest, self._platform)
         self._rescue(*staging.strangers(system, self._directory, wanted))
         entries = list(self._manifest.for_platform(self._platform))
-        there = [entry for entry in entries if self._kind(self._at(entry.path)) != "absent"]
+        there = [entry for entry in entries if self._is_own(entry)]
         if not there:
             return frozenset()
         self._progress.start("check staged files", sum(entry.size for entry in there))
@@ -169,8 +182,26 @@ class _Tree:
         )
         return frozenset(entry.path for entry in good)
 
+    def _is_own(self, entry: FileEntry) -> bool:
+        """Return whether something is staged; remove the name of what has others, too.
+
+        Nobody knows whether an interrupted run had checked it, and its mode must not be set: `share` gives
+        it its name again.
+        """
+        seen = self._system.observe(self.at(entry.path), digest=False)
+        if seen.links > 1:
+            self._system.unlink(self.at(entry.path))
+            return False
+        return seen.kind != "absent"
+
+    def stored(self, have: frozenset[str], own: str) -> dict[str, str]:
+        """Return where retained releases have blobs that are not staged; see `stored_blobs`."""
+        place = self._area or self._layout.staging
+        found = stored_blobs(self._system, self._layout, self._manifest, place, own)
+        return {path: source for path, source in found.items() if path not in have}
+
     def _is_good(self, entry: FileEntry) -> bool:
-        path = self._at(entry.path)
+        path = self.at(entry.path)
         seen = self._system.observe(path)
         self._progress.advance(entry.size)
         # Hashed where it is: an interrupted run may have left half a file of the right size.
@@ -244,8 +275,9 @@ class _Tree:
         """Write one file; on a wrong digest `chunks` raises and the file is removed."""
         # What is not kept is checked all the same: the caller reads the rest of the chunks.
         if entry.platform in ("", self._platform):
-            self._system.write_new(self._at(entry.path), chunks, entry.mode, sync=False)
+            self._system.write_new(self.at(entry.path), chunks, entry.mode, sync=False)
 
-    def _at(self, path: str) -> str:
+    def at(self, path: str) -> str:
+        """Return where a bundle path is staged."""
         place = self._area if self._area and path.startswith(BLOBS) else self._directory
         return f"{place}/{path}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from installer.core.format.manifest import Manifest
 from installer.host.disk_space import Demand
+from installer.state.release import Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Staged:
         directory: The host path below which its members lie under their bundle paths, all on the disk.
         area: Where the blobs of its images lie, where that is another place; empty: in `directory`.
         demands: The space that staging it would take; empty where it is staged.
+        shared: Bundle paths of image blobs that take no space, because a retained release has them.
+        repairs: Whether this very release is retained, and its image blobs are damaged.
     """
 
     manifest: Manifest
@@ -27,3 +30,16 @@ class Staged:
     directory: str
     area: str = ""
     demands: tuple[Demand, ...] = ()
+    shared: frozenset[str] = frozenset()
+    repairs: bool = False
+
+    def release(self, directory: str) -> Release:
+        """Return the release that it becomes in a directory of its own."""
+        return Release(
+            self.manifest,
+            self.identity,
+            directory,
+            self.directory,
+            blobs=self.area or None,
+            shared=self.shared,
+        )

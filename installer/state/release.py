@@ -68,6 +68,7 @@ class Release:
         rendered: While planning, the files that are rendered for it, by their paths on the host.
         blobs: Holds its image blobs while operations run, if that is not `directory`; empty: only the engine
             has them.
+        shared: While planning, bundle paths of image blobs that a retained release has, too.
     """
 
     manifest: Manifest
@@ -78,6 +79,7 @@ class Release:
     health: tuple[HealthCheck, ...] = ()
     blobs: str | None = None
     rendered: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+    shared: frozenset[str] = frozenset()
 
     @property
     def blobs_at(self) -> str:

@@ -1,6 +1,6 @@
 """Measures Waybill against cp, sha256sum and openssl. Prints ratios of one run, judges nothing.
 
-    python tests/bench/bench.py [--size MiB] [--large GiB] [--runs N] [NAME …]
+    python -m tests.bench.bench [--size MiB] [--large GiB] [--runs N] [NAME …]
 
 The two sides of a ratio run in turn, A B A B, so that drift of the machine does not decide; the medians
 are compared. Payload is incompressible and lies in the page cache. `make bench` runs all of it.
@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.rig.imagebuild import Built, layer, layout, write
+
 TOP = Path(__file__).resolve().parents[2]
 BUNDLE = [sys.executable, "-c", "from bundler.cli.main import main; main()"]
 YAML = """\
@@ -32,6 +34,7 @@ trees:
 docs: {changelog: CHANGELOG.md, upgrade: UPGRADE.md}
 rollback: {plan: ROLLBACK.md}
 """
+IMAGES_YAML = YAML.replace("trees:\n  - {path: payload, install: /opt/bench}", "images:\n  - oci: images")
 
 
 class Bench:
@@ -142,6 +145,44 @@ def bench_stage(bench: Bench, _size: int) -> None:
     bench.pair("stage, 10,000 small files", lambda: ours("stage"), theirs, "tar -x + sync")
     bench.pair("stage again, all there", lambda: ours("stage", fresh=False), theirs, "tar -x + sync")
     bench.pair("stage and apply", lambda: ours("apply"), theirs, "tar -x + sync")
+
+
+def bench_upgrade(bench: Bench, mib: int) -> None:
+    """Staging an upgrade with one small new layer against tar -x + sync, and the space that it takes."""
+    layers = [layer(name, (mib << 20) // 4) for name in "abcd"]
+    new = layer("new", (mib << 20) // 50)
+    bundles = []
+    for number, each in enumerate(([*layers], [*layers, new])):
+        home = bench.product(f"upgrade{number}", {})
+        write(home / "images", layout([Built("bench/app:1", each)]))
+        (home / "bundle.yaml").write_text(IMAGES_YAML)
+        bundles.append(bench.work / f"upgrade{number}.tar")
+        bench.bundle("create", "1.0.0", "-C", home, "-o", bundles[-1])
+        shutil.rmtree(home)
+    root, plain = bench.work / "upgraded", bench.work / "plain"
+    root.mkdir()
+    staged = root / "var/lib/waybill/bench/staging"
+
+    def ours() -> None:
+        shutil.rmtree(staged, ignore_errors=True)
+        words = [sys.executable, "-m", "tests.bench.staging", str(bundles[1]), str(root), "stage"]
+        subprocess.run(words, check=True, cwd=TOP, env=bench.environment)
+
+    def theirs() -> None:
+        shutil.rmtree(plain, ignore_errors=True)
+        plain.mkdir()
+        shell(f"tar -xf {bundles[1]} -C {plain} && sync -f {plain}")
+
+    words = [sys.executable, "-m", "tests.bench.staging", str(bundles[0]), str(root), "apply"]
+    subprocess.run(words, check=True, cwd=TOP, env=bench.environment)
+    bench.pair(f"stage an upgrade, 2 % of {mib} MiB new", ours, theirs, "tar -x + sync")
+    kept = sum(each.lstat().st_blocks * 512 for each in staged.rglob("*") if each.lstat().st_nlink == 1)
+    fresh = bundles[1].stat().st_size - sum(map(len, layers))
+    print(
+        f"{'kept by that upgrade':<34} {kept / 1e6:8.3f} MB  {'new in its bundle':<28} {fresh / 1e6:8.3f} MB"
+        f"  ratio {kept / fresh:6.2f}",
+        flush=True,
+    )
 
 
 def bench_verify(bench: Bench, mib: int) -> None:
@@ -269,6 +310,7 @@ BENCHES: dict[str, Callable[[Bench, int], None]] = {
     "create": bench_create,
     "verify": bench_verify,
     "stage": bench_stage,
+    "upgrade": bench_upgrade,
     "load": bench_load,
     "start": bench_start,
     "memory": bench_memory,

@@ -1,4 +1,4 @@
-"""Loads one image by us and by `docker load`, fresh and with nothing new, and prints the ratios.
+"""Loads an image by us and by `docker load`: fresh, with nothing new, with one new layer. Prints the ratios.
 
     python -m tests.bench.load [MEGABYTES] [KIND…]        (KIND of tests/rig/engine.py; default 300, 20)
 
@@ -57,19 +57,27 @@ def ours(context: Context, target: Target) -> None:
         HANDLERS[op.kind].do(context, op.args, HANDLERS[op.kind].observe(context, op.args))
 
 
-def measure(kind: str, megabytes: int, home: Path) -> None:
-    release = ReleaseDirectory(home / f"release-{kind}")
-    image = release.image("bench/app:1", [layer(seed, megabytes * 1_000_000 // 4) for seed in range(4)])
-    archive = home / "image.tar"
-    with archive.open("wb") as file:
+def archive(release: ReleaseDirectory, path: Path) -> Path:
+    """Writes the only image of a release as `docker save` would."""
+    (image,) = release.images
+    with path.open("wb") as file:
         file.writelines(stream(ImageLoad(image, release.path, image.reference, "docker")))
+    return path
+
+
+def measure(kind: str, megabytes: int, home: Path) -> None:
+    release, upgrade = (ReleaseDirectory(home / f"release-{number}-{kind}") for number in (1, 2))
+    layers = [layer(seed, megabytes * 1_000_000 // 4) for seed in range(4)]
+    release.image("bench/app:1", layers)
+    upgrade.image("bench/app:2", [*layers, layer(4, megabytes * 10_000)])
+    first, second = (archive(each, home / f"{each.path.name}.tar") for each in (release, upgrade))
     engine = Engine.launch(kind)
     try:
         os.environ["DOCKER_HOST"] = engine.host
         context = Context(System("/"), Layout("bench", str(home / "state")), Progress(), "t")
 
-        def theirs() -> None:
-            with archive.open("rb") as file:
+        def theirs(path: Path = first) -> None:
+            with path.open("rb") as file:
                 engine.docker("load", "--quiet", stdin=file)
 
         def clear() -> None:
@@ -82,12 +90,14 @@ def measure(kind: str, megabytes: int, home: Path) -> None:
             figures.setdefault("theirs fresh", []).append(clocked(theirs))
             figures.setdefault("theirs sync", []).append(clocked(os.sync))
             figures.setdefault("theirs again", []).append(clocked(theirs))
+            figures.setdefault("theirs upgrade", []).append(clocked(lambda: theirs(second)))
             clear()
             figures.setdefault("ours fresh", []).append(clocked(lambda: ours(context, release.target())))
             figures.setdefault("ours again", []).append(clocked(lambda: ours(context, release.target())))
+            figures.setdefault("ours upgrade", []).append(clocked(lambda: ours(context, upgrade.target(2))))
             clear()
         best = {name: min(values) for name, values in figures.items()}
-        size = archive.stat().st_size / 1e6
+        size = first.stat().st_size / 1e6
         print(f"engine {kind} ({engine.version}), image of {size:.0f} MB, best of {ROUNDS}:")
         print("  " + "  ".join(f"{name} {value:.2f} s" for name, value in best.items()))
         print(
@@ -97,6 +107,7 @@ def measure(kind: str, megabytes: int, home: Path) -> None:
         print(f"  fresh, ours / docker load + sync:  {best['ours fresh'] / durable:.2f}")
         again = best["ours again"] / best["theirs again"]
         print(f"  nothing new, ours / docker load:   {again:.2f}  (bar 0.2)")
+        print(f"  1 % new, ours / docker load:       {best['ours upgrade'] / best['theirs upgrade']:.2f}")
     finally:
         engine.stop()
 

@@ -82,7 +82,7 @@ class Newer:
 def newer(desk: Desk, new: Executables, tmp_path_factory: pytest.TempPathFactory) -> Newer:
     home = tmp_path_factory.mktemp("newer")
     document = json.loads(manifest_json.dump(build.plan().manifest))
-    later = document | {"requires": ["quadlet/1"], "quadlets": [{"x": 1.5}]}
+    later = document | {"requires": ["nomad/1"], "nomads": [{"x": 1.5}]}
     path, public = home / "newer.tar", home / "newer.pub"
     path.write_bytes(build.signed(build.plan().resealed(document=dumps_lines(later))).tar())
     public.write_text(build.key()[1])
@@ -101,7 +101,7 @@ def test_a_word_that_is_not_known_needs_a_newer_version(
     for words in (("verify", newer.path), ("plan", newer.path), (newer.path, *METHODS)):
         rc, out, err = host.run(*words)
         assert rc == 19, out + err
-        assert "quadlet/1" in out + err
+        assert "nomad/1" in out + err
         assert "newer version of Waybill" in out + err
     assert host.outside() == before
     today = Desk(newer.path.parent, new, desk.env)

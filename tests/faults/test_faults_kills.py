@@ -7,7 +7,7 @@ these are is compared with the real directory first.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,23 +16,11 @@ from tests.faults import table
 from tests.faults.conftest import Golden
 from tests.faults.invariants import violations
 from tests.faults.stories import STORIES, Story, copy, on, recover, told
-from tests.rig.disk import Disk, State
 from tests.rig.faulty import snapshot
 from tests.rig.share import share
 from tests.rig.tap import tapped
 
 EVERY = pytest.mark.parametrize("story", STORIES.values(), ids=str)
-
-
-def killed(disk: Disk) -> Iterator[tuple[int, State]]:
-    """Gives every state that a kill can leave, each once."""
-    seen = set()
-    for end in range(len(disk.log) + 1):
-        for half in (False, True):
-            state = disk.state(disk.so_far(end, half))
-            if (key := state.key()) not in seen:
-                seen.add(key)
-                yield end, state
 
 
 @EVERY
@@ -53,7 +41,7 @@ def test_a_kill_at_any_operation_ends_old_or_new(
 ) -> None:
     trace = golden(story)
     row = table.row(story.name, "killed before, in, after", len(trace.tap.steps))
-    for end, state in share(list(killed(trace.tap.disk)), 60):
+    for end, state in share(list(trace.tap.disk.kills()), 60):
         state.write(fast / "host")
         row.runs += 1
         row.broken += [f"killed at {end}: {each}" for each in violations(fast / "host", trace.ends, boot="1")]
@@ -68,12 +56,12 @@ def test_recovery_that_is_killed_too_is_recovered_from(
     trace = golden(story)
     row = table.row(story.name, "killed, recovery killed", len(trace.tap.steps))
     seen = set[int]()
-    for end, state in share(list(killed(trace.tap.disk)), 6):
+    for end, state in share(list(trace.tap.disk.kills()), 6):
         state.write(fast / "first")
         with tapped(fast / "first") as tap:
             recover(on(fast / "first"))
         shutil.rmtree(fast / "first")
-        for second, again in share(list(killed(tap.disk)), 12):
+        for second, again in share(list(tap.disk.kills()), 12):
             if (key := again.key()) in seen:
                 continue
             seen.add(key)

@@ -20,24 +20,11 @@ from installer.staging.work_dir import area_of, work_dir
 from tests.rig import bundlebuild as build
 from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.releases import Notes, context
-from tests.rig.staging import FILES, LAYOUT, STAGING, Reads, opened, plan, run, tree
+from tests.rig.staging import FILES, LAYOUT, STAGING, Reads, Writes, opened, plan, run, tree
 
 PLAN = plan()
 TAR = PLAN.tar()
 IDENTITY = opened(build.BytesMedium(TAR)).bundle.identity
-
-
-class Writes(FaultySystem):
-    """A host that remembers which bytes of files were written."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.written: list[bytes] = []
-
-    def around(self, name: str, args: tuple[Any, ...], call: Any) -> Any:
-        if name == "write":
-            self.written.append(bytes(args[1]))
-        return super().around(name, args, call)
 
 
 def extent(path: str) -> tuple[int, int]:

@@ -39,6 +39,12 @@ process_isolation = "forkserver"
 """A mutant has three times as long as its tests take, and at least 30 seconds: a busy machine is no test."""
 KILLED = ("killed", "timeout", "segfault", "check was interrupted by user")
 """What counts as noticed. A signal of a test that nothing holds back any more ends pytest as Ctrl-C does."""
+TO_SEE = (
+    "the tests fail although nothing is changed; to see which: "
+    "cd build/mutants/work/mutants && MUTANT_UNDER_TEST= "
+    f"{sys.executable} -m pytest -x -k '{PASSED_OVER}' TESTS"
+)
+"""mutmut collects its statistics in a process of its own, and loses what the tests print there."""
 BROKEN = (4, -1, 255)
 """Exit codes of pytest, and of mutmut instead of it, that say nothing about the mutant."""
 
@@ -75,7 +81,11 @@ def only_near(collect: Callable[..., None]) -> Callable[..., None]:
     from mutmut.state import state
 
     def near(*words: Any, **more: Any) -> None:
-        collect(*words, **more)
+        try:
+            collect(*words, **more)
+        except SystemExit:
+            print(TO_SEE)
+            raise
         for function, tests in state().tests_by_mangled_function_name.items():
             module = function.rpartition(".x")[0].replace(".", "/") + ".py"
             tests &= {test for test in tests if test.startswith(MODULES.get(module, ()))}

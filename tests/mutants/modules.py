@@ -79,8 +79,12 @@ HOST = {
     ),
     "installer/audit/floor.py": _host("audit/floor"),
     "installer/staging/stage.py": (
-        *_host("staging/stage", "staging/resume", "staging/work_dir"),
+        *_host("staging/stage", "staging/resume", "staging/work_dir", "staging/shared_blobs"),
         "tests/faults/test_faults_stage.py",
+    ),
+    "installer/staging/shared_blobs.py": (
+        *_host("staging/shared_blobs", "commands/shared_blobs_status"),
+        "tests/faults/test_faults_shared_blobs.py",
     ),
     "installer/planning/file_changes.py": _host(
         "planning/file_changes",
@@ -121,6 +125,8 @@ _SLOW = (
     "twenty_thousand",
     "bind_mount",
 )
-PASSED_OVER = " and ".join(f"not {name}" for name in _SLOW)
+_BYTE_CODES = ("wherever_an_append_is_interrupted", "after_a_known_record_ends_what")
+PASSED_OVER = " and ".join(f"not {name}" for name in (*_SLOW, *_BYTE_CODES))
 """Tests in them that take longer than they find: minutes, or a second for each step. And what runs in another
-process, where what is changed cannot be imported."""
+process, where what is changed cannot be imported; and what counts the byte codes of a function, which is
+behind a switch between its mutants there."""

@@ -173,6 +173,16 @@ class Disk:
                     seen.add(key)
                     yield end, state
 
+    def kills(self) -> Iterator[tuple[int, State]]:
+        """Gives every state that a kill can leave, each once, and after how many changes."""
+        seen = set[int]()
+        for end in range(len(self.log) + 1):
+            for half in (False, True):
+                state = self.state(self.so_far(end, half))
+                if (key := state.key()) not in seen:
+                    seen.add(key)
+                    yield end, state
+
     def so_far(self, end: int, half: bool = False) -> list[Change]:
         """Gives all changes before `end`, as a kill leaves them; of the one at `end` half if asked for."""
         return [change for change in self._until(end, half) if change.kind != "sync"]

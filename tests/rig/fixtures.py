@@ -10,6 +10,7 @@ import pytest
 from tests.rig.engine import KINDS, Engine, Engines
 from tests.rig.host import Host
 from tests.rig.needs import needs
+from tests.rig.podman import PodmanEngine
 from tests.rig.registry import Registry
 from tests.rig.signing import Cosign
 
@@ -58,9 +59,17 @@ def docker_network(engines: Engines) -> Engine:
     return engines.get("20", network=True)
 
 
+@pytest.fixture(scope="session")
+def podman_engine() -> Iterator[PodmanEngine]:
+    """Podman 4.3 as an engine: its service with Docker's API."""
+    running = PodmanEngine.open()
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="session", params=list(KINDS))
 def every_engine(request: pytest.FixtureRequest, engines: Engines) -> Engine:
-    """Each kind of engine in turn."""
+    """Each kind of Docker engine in turn."""
     return engines.get(request.param)
 
 

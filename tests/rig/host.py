@@ -18,15 +18,22 @@ from tests.rig.engine import Engine, wait_for
 from tests.rig.namespaces import Namespaces
 from tests.rig.needs import needs
 
-VARIANTS = {"bookworm": "host", "bookworm-docker": "host-docker", "bullseye": "host-old"}
+VARIANTS = {
+    "bookworm": "host",
+    "bookworm-docker": "host-docker",
+    "bullseye": "host-old",
+    "trixie-podman": "host-podman",
+}
 MEDIA = "/media/usb"
 # A container shares the kernel's boot id; a new one at each start makes `reboot` look like one. The control
 # groups, which Docker mounts read-only, are made writable for systemd.
 BOOT = """
 for m in /sys/fs/cgroup /sys/fs/cgroup/*; do mountpoint -q $m && mount -o remount,bind,rw $m; done
 cat /proc/sys/kernel/random/uuid > /run/boot_id && mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
-exec /sbin/init
+exec /sbin/init {words}
 """
+# As on the command line of a kernel: systemd of Debian 13 starts on old control groups only if told.
+WORDS = {"trixie-podman": "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"}
 
 
 def _words(command: str | Sequence[str]) -> list[str]:
@@ -57,7 +64,8 @@ class Host:
 
         Args:
             engine: the outer engine; the host has no access to it.
-            variant: bookworm, bookworm-docker (Docker 20.10 and compose nested) or bullseye (glibc 2.31).
+            variant: bookworm, bookworm-docker (Docker 20.10 and compose nested), bullseye (glibc 2.31) or
+                trixie-podman (Podman 5.4).
         """
         needs(VARIANTS[variant])
         tag = f"waybill-rig/{variant}"
@@ -72,8 +80,9 @@ class Host:
             *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--cgroupns", "private"),
             *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
             *("--stop-signal", "SIGRTMIN+3", "--env", "container=docker"),
-            *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/var/lib/docker"),
-            *("-v", f"{media}:{MEDIA}:ro", tag, "sh", "-c", BOOT),
+            *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
+            *("-v", "/var/lib/docker", "-v", "/var/lib/containers"),
+            *("-v", f"{media}:{MEDIA}:ro", tag, "sh", "-c", BOOT.format(words=WORDS.get(variant, ""))),
         )
         if variant == "bookworm-docker":
             engine.docker("cp", needs("compose"), f"{host.container}:/usr/local/bin/docker-compose")

@@ -202,6 +202,7 @@ COMPONENTS: dict[str, Component] = {
     ),
     "host": Component(_host("bookworm"), provisioned("host") + ", with Docker"),
     "host-docker": Component(_host("bookworm-docker"), provisioned("host-docker") + ", with Docker"),
+    "host-podman": Component(_host("trixie-podman"), provisioned("host-podman") + ", with Docker"),
     "host-old": Component(_host("bullseye"), provisioned("host-old") + ", with Docker"),
 }
 

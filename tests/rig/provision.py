@@ -2,7 +2,7 @@
 
     python tests/rig/provision.py all
     (or some: avahi bao cosign2 cosign3 crane musl podman prometheus docker26 docker28 go-corpus host host-old
-    host-docker minimal)
+    host-docker host-podman minimal)
 
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
 unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go and the
@@ -87,7 +87,10 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
         "podman",
         Unpacked(
             "bookworm",
-            ("podman", "conmon", "libassuan0", "libdevmapper1.02.1", "libgpgme11", "libsubid4"),
+            (
+                *("podman", "conmon", "netavark", "aardvark-dns"),
+                *("libassuan0", "libdevmapper1.02.1", "libgpgme11", "libsubid4"),
+            ),
         ),
     ),
     "docker26": ("docker26", Unpacked("trixie", ENGINE)),
@@ -112,6 +115,10 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     ),
     "host": ("hosts/bookworm.tar", RootFs("bookworm", SYSTEMD)),
     "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
+    "host-podman": (
+        "hosts/trixie-podman.tar",
+        RootFs("trixie", (*SYSTEMD, "podman", "netavark", "aardvark-dns", "runc", "conmon")),
+    ),
     "minimal": (
         "hosts/minimal.tar",
         RootFs("trixie", ("python3", "python3-venv", "make", "ca-certificates")),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
 from installer.core.format.bundle_source import BundleSource
@@ -18,6 +19,7 @@ from installer.staging.stage import stage
 from installer.staging.staged import Staged
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import BytesMedium, Plan
+from tests.rig.faulty import FaultySystem
 from tests.rig.imagebuild import Built, layer
 from tests.rig.imageplan import Section, section
 from tests.rig.releases import PRODUCT, Notes
@@ -58,6 +60,19 @@ class Reads:
     def touched(self, begin: int, end: int) -> bool:
         """Says whether one of these bytes was read."""
         return any(first < end and begin < last for first, last in self.ranges)
+
+
+class Writes(FaultySystem):
+    """A host that remembers which bytes of files were written."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.written: list[bytes] = []
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if name == "write":
+            self.written.append(bytes(args[1]))
+        return super().around(name, args, call)
 
 
 def opened(medium: BundleSource) -> OpenedBundle:

@@ -14,6 +14,7 @@ from bundler.config.checks import (
     destinations,
     documents,
     images,
+    quadlets,
     scripts,
     templates,
     units,
@@ -26,6 +27,8 @@ from bundler.config.entries import Entries
 from bundler.config.model import InputFile
 from installer.core.errors import Problem
 from installer.core.format.entries.health_check import texts
+from installer.core.format.entries.quadlet_files import KIND as QUADLET
+from installer.core.format.entries.quadlet_files import QuadletFile
 from installer.core.format.health_target import is_template
 from installer.core.limits import LIMITS
 from installer.core.risk import setting_lines
@@ -57,12 +60,15 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
     if version is not None:
         _changelog(entries, version, report)
     _templates(entries, report)
-    _projects(entries, report, images_known=images_known)
+    _projects(entries, report)
+    _images(entries, report, images_known=images_known)
     _scripts(entries, report)
     _config_files(entries, report)
     report.problems += destinations.check(entries.places)
     _documents(entries, report)
     report.warnings += units.check([(item, _read(item.source)) for item in entries.of_kind(units.KIND)])
+    report.problems += quadlets.check(_quadlets(entries))
+    report.warnings += quadlets.warnings(_quadlets(entries))
     settings = [(item, _read(item.source)) for item in entries.of_kind(*setting_lines.KINDS)]
     report.problems += units.check_settings(settings)
     problems, warnings = check_files(entries)
@@ -211,14 +217,21 @@ def _layer_of(row: site.SiteValues) -> Layer:
     return Layer(row.item.given, _read(row.item.source), kind=KINDS[row.of])
 
 
-def _projects(entries: Entries, report: ContentReport, *, images_known: bool) -> None:
+def _projects(entries: Entries, report: ContentReport) -> None:
     for project in entries.projects:
         report.problems += project.problems
         report.warnings += project.warnings
     for each in _environments(entries):
         # What a template sets is checked once it is rendered.
         report.problems += [] if each.template else environment.check(each)
-    uses = [use for project in entries.projects for use in project.uses]
+
+
+def _quadlets(entries: Entries) -> list[tuple[InputFile, QuadletFile]]:
+    return quadlets.read([(item, _read(item.source)) for item in entries.of_kind(QUADLET)])
+
+
+def _images(entries: Entries, report: ContentReport, *, images_known: bool) -> None:
+    uses = [use for project in entries.projects for use in project.uses] + quadlets.uses(_quadlets(entries))
     listed = sum(entry is not None for entry in entries.value.get("images") or [])
     # A list with refused entries says nothing about what is missing from it.
     if images_known and listed == len(entries.images):

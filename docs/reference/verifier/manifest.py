@@ -9,7 +9,7 @@ from probes import METHODS, PROBE, UNIT, WORDS, check_probe, says_more
 
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
 KINDS = ("binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image", "sbom",
-         "sysusers", "tmpfiles", "modules", "sysctl", "udev")
+         "podman", "sysusers", "tmpfiles", "modules", "sysctl", "udev")
 SETTINGS, CONF = KINDS[-5:], r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*\.conf"
 EXTRA = {"env": ".env", "override": "compose.override.yaml"}
 OWN = ("/var/lib/waybill/", "/etc/waybill/", "/var/cache/waybill/", "/opt/waybill/")
@@ -44,13 +44,15 @@ MANIFEST = {  # M1
 OPTIONS = {  # S1-S3: options, and which of them go together
     "files": ({}, [()]), "images": ({}, [()]),
     "systemd": ({**{f"{key}?": [TEXT, 4096] for key in ("units", *SETTINGS)}, "instances?": [INSTANCE, 4096]}, [()]),
+    "quadlet": ({"files": [TEXT, 4096]}, [("files",)]),
     "compose": ({"file": TEXT, "project?": "[a-z0-9][a-z0-9_-]{0,62}", "env?": TEXT, "override?": r"[a-z0-9][a-z0-9._-]{0,58}\.ya?ml"}, [("file",)]),
     "script": ({"apply": TEXT, "undo?": TEXT, "snapshot?": TEXT, "restore?": TEXT, "timeout?": (1, 999_999 * 604_800),
                 "roll_forward_only?": r"[^\x00-\x1f\x7f]{10,200}"},
                [("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only")]),
 }
-FORMS = {"unit": rf"{UNIT}(\.d/{CONF})?", "udev": CONF[:-4] + "rules", **dict.fromkeys(SETTINGS[:4], CONF)}  # S5
-NAMED = {**{key: key for key in SETTINGS}, "units": "unit", "file": "compose", "env": "template", "apply": "script", "undo": "script",
+FORMS = {"unit": rf"{UNIT}(\.d/{CONF})?", "udev": CONF[:-4] + "rules", **dict.fromkeys(SETTINGS[:4], CONF),
+         "podman": r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(container|pod|network|volume)"}  # S5, S8
+NAMED = {**{key: key for key in SETTINGS}, "units": "unit", "files": "podman", "file": "compose", "env": "template", "apply": "script", "undo": "script",
          "snapshot": "script", "restore": "script"}
 
 
@@ -89,6 +91,8 @@ def check_manifest(found):
              "health/1": any(map(says_more, found.get("health", []))),
              "layers/1": found.get("values_layers"), "names/1": used,
              "on-change/1": any(entry.get("on_change") for entry in files),
+             "quadlet/1": any(step["method"] == "quadlet" for step in found.get("deploy", []))
+             or any(entry["kind"] == "podman" for entry in files),
              "systemd/1": extended or any(entry["kind"] in SETTINGS for entry in files),
              "timeouts/1": any("timeout" in entry for entry in files),
              "validators/1": any(entry.get("validate") for entry in files)}

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from common import TEXT, need
 
-METHODS = "files|systemd|compose|images|script|helm|ansible|salt"
+METHODS = "files|systemd|compose|quadlet|images|script|helm|ansible|salt"
 UNIT = r"[A-Za-z0-9:_.\\@-]+\.(service|socket|timer|target|path|mount|automount|swap|slice)"
 WAIT, WORDS = (0, 86400), [TEXT, 256]
 NUMBER, HEALTH = r"(-?[0-9]{1,15}(\.[0-9]{1,9})?)?", ("statuses", "body", "headers", "ca", "unix", "query", "min", "max", "equals")

@@ -15,7 +15,7 @@ from installer.planning.views.content_diff import drift_diffs
 from installer.planning.views.visible_release import HIDDEN, visible_drift, visible_release
 from installer.shared.redaction import Diff
 from installer.state.release import Release
-from installer.state.releases.damage import Damage, all_damage
+from installer.state.releases.damage import Damage, all_damage, find_blob_damage
 from installer.state.state import Entry
 from installer.transaction import leftovers
 
@@ -41,6 +41,9 @@ def look(context: Context, open_: Found, *, verify_retained: bool) -> HostLook:
     seen.damaged = all_damage(
         context.system, context.layout, others, context.progress, digests=verify_retained
     )
+    if verify_retained and state.current is not None:
+        found = find_blob_damage(context.system, context.layout, state.current, context.progress)
+        seen.damaged += (found,) if found else ()
     # A transaction that is open clears later.
     if not open_.unfinished and not open_.partial:
         seen.leftovers += leftovers.look(context, state)

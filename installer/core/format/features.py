@@ -33,6 +33,8 @@ TIMEOUTS = "timeouts/1"
 """Configuration files that say how long their commands may take."""
 ON_CHANGE = "on-change/1"
 """Configuration files whose change reloads or restarts a unit, or runs a command."""
+QUADLET = "quadlet/1"
+"""Files that Podman's generator makes units of."""
 SYSTEMD = "systemd/1"
 """Drop-ins, instances, and files for sysusers.d, tmpfiles.d, modules-load.d, sysctl.d and udev."""
 VALIDATORS = "validators/1"
@@ -40,7 +42,7 @@ VALIDATORS = "validators/1"
 KNOWN = frozenset(
     {
         *(ATTRIBUTES, NAMES, CLUSTER, COMPOSE_ENV, COMPOSE_OVERRIDE, COMPOSE_PROJECT, HEALTH, LAYERS),
-        *(ON_CHANGE, SYSTEMD, TIMEOUTS, VALIDATORS),
+        *(ON_CHANGE, QUADLET, SYSTEMD, TIMEOUTS, VALIDATORS),
     }
 )
 """The words of this version. A word is never taken back: bundles that use it exist."""

@@ -26,7 +26,7 @@ MAJORITY = "majority"
 
 Kind = Literal[
     "binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image",
-    "sbom", "sysusers", "tmpfiles", "modules", "sysctl", "udev",
+    "sbom", "sysusers", "tmpfiles", "modules", "sysctl", "udev", "podman",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 LayerOf = Literal["environment", "cluster"]

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 
 from installer.core.errors import TamperedError
-from installer.core.format.entries import health_check, unit_names
+from installer.core.format.entries import health_check, quadlet_files, unit_names
 from installer.core.format.features import (
     ATTRIBUTES,
     CLUSTER,
@@ -15,6 +15,7 @@ from installer.core.format.features import (
     LAYERS,
     NAMES,
     ON_CHANGE,
+    QUADLET,
     SYSTEMD,
     TIMEOUTS,
     VALIDATORS,
@@ -91,6 +92,7 @@ def used_features(manifest: Manifest) -> tuple[str, ...]:
         VALIDATORS: any(entry.validate for entry in manifest.files),
     }
     # Earlier readers refuse the kinds as well, also where no step names the file.
+    words[QUADLET] = any(entry.kind == quadlet_files.KIND for entry in manifest.files)
     words[SYSTEMD] = any(entry.kind in setting_lines.KINDS for entry in manifest.files)
     of_steps = {word for step in manifest.deploy for word in features_of(step.method, step.options)}
     return tuple(sorted({word for word, is_used in words.items() if is_used} | of_steps))

@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any
 
 from installer.core.fields import PRINTABLE, PRINTABLE_FORM, Value
-from installer.core.format.features import COMPOSE_ENV, COMPOSE_OVERRIDE, COMPOSE_PROJECT, SYSTEMD
+from installer.core.format import features
 from installer.core.format.manifest import Deployment, FileEntry, Kind
 from installer.core.risk import host_settings
 from installer.core.risk.compose_files import examine_services, further_files
+from installer.core.risk.quadlet_files import examine_quadlet
 from installer.core.risk.risk import Examine, Follow
 from installer.core.risk.units import examine_unit
 
@@ -147,7 +148,7 @@ def _settings(key: Kind, directory: str, examine: Examine) -> Option:
         name_pattern=_CONF,
         name_hint="use a name that ends in .conf, with the name of the product in it",
         examine=examine,
-        feature=SYSTEMD,
+        feature=features.SYSTEMD,
     )
 
 
@@ -174,7 +175,7 @@ METHODS = (
                 # No hyphen first: systemctl would take it for an option.
                 pattern=rf"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*@[A-Za-z0-9:_.\\-]+\.{_TYPES}",
                 form="an instance of a template, such as chat@1.service",
-                feature=SYSTEMD,
+                feature=features.SYSTEMD,
             ),
             _settings("sysusers", "/etc/sysusers.d", host_settings.examine_users),
             _settings("tmpfiles", "/etc/tmpfiles.d", host_settings.examine_tmpfiles),
@@ -194,7 +195,7 @@ METHODS = (
             Option(
                 "file",
                 "compose",
-                list_feature=COMPOSE_PROJECT,
+                list_feature=features.COMPOSE_PROJECT,
                 examine=examine_services,
                 follow=further_files,
                 is_yaml=True,
@@ -204,17 +205,34 @@ METHODS = (
                 pattern=r"[a-z0-9][a-z0-9_-]{0,62}",
                 form="a project name: lower-case letters, digits, hyphens and underscores, at most 63",
             ),
-            Option("env", "template", rendered_as=".env", feature=COMPOSE_ENV),
+            Option("env", "template", rendered_as=".env", feature=features.COMPOSE_ENV),
             Option(
                 "override",
                 pattern=r"[a-z0-9][a-z0-9._-]{0,58}\.ya?ml",
                 form="the name of a YAML file without a directory, such as compose.override.yaml",
                 rendered_as="compose.override.yaml",
-                feature=COMPOSE_OVERRIDE,
+                feature=features.COMPOSE_OVERRIDE,
             ),
         ),
         forms=(("file",),),
         identity="project",
+        needs_engine=True,
+    ),
+    MethodSpec(
+        "quadlet",
+        options=(
+            Option(
+                "files",
+                "podman",
+                is_list=True,
+                directory="/etc/containers/systemd",
+                name_pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(?:container|pod|network|volume)",
+                name_hint="use a name that ends in .container, .pod, .network or .volume, without @",
+                examine=examine_quadlet,
+                feature=features.QUADLET,
+            ),
+        ),
+        forms=(("files",),),
         needs_engine=True,
     ),
     IMAGES,
@@ -296,7 +314,7 @@ def features_of(method: str, options: Mapping[str, Any]) -> Iterator[str]:
             yield option.feature
     # Earlier readers know no drop-ins.
     if spec and any("/" in place_name(option.kind, path) for option, path in spec.files(options)):
-        yield SYSTEMD
+        yield features.SYSTEMD
 
 
 def installed_by_method(entry: FileEntry) -> str:

@@ -26,8 +26,9 @@ from installer.deploy.docker_cli import docker, engine_problem
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target
 from installer.deploy.operation import Json, Op, StepError, ThirdStateError
+from installer.deploy.systemctl import runs
 from installer.host.context import Context
-from installer.shared.child_env import engine_address
+from installer.shared.child_env import engine_address, engine_start, is_podman
 from installer.state.release import Installed
 from installer.state.state import load
 
@@ -58,9 +59,13 @@ class Compose(Method):
             return [Problem("docker", what, "install Docker's command line, or use --skip compose")]
         if problem := engine_problem():
             return [problem]
+        if is_podman(engine_address()) and not runs(context):
+            # Its timers run the health checks: without them Compose would wait for ever.
+            what = "is Podman, which checks the health of containers by systemd; systemd does not run here"
+            return [Problem(engine_address(), what, "use a host that systemd runs, or Docker")]
         ended = docker(context, "version", "--format", "{{.Server.Version}}")
         if not ended.ok:
-            hint = "start it: `systemctl start docker`; to start it at every boot: `systemctl enable docker`"
+            hint = engine_start(engine_address())
             if b"permission denied" in ended.stderr.lower():
                 hint = "run as root, or as a member of the group that owns the socket"
             what = f"the engine does not answer: {ended.reason(context.secrets)}"

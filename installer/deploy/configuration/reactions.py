@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from installer.core.format.entries.config_file import COMMAND_SECONDS, OnChange, command_text
+from installer.core.format.entries.quadlet_files import KIND as QUADLET
+from installer.core.format.entries.quadlet_files import QuadletFile
 from installer.core.format.entries.unit_names import step_units, template_of
 from installer.core.format.manifest import FileEntry, Kind, Manifest
 from installer.core.format.methods import SPECS, installed_by_method
@@ -21,7 +23,7 @@ from installer.core.risk.unit_lines import directives
 
 Does = Literal["reload", "restart", "command"]
 _UNIT: Kind = "unit"
-_NOT_USED = ("doc", "sbom", "values", "schema", "template", "unit", "image", *setting_lines.KINDS)
+_NOT_USED = ("doc", "sbom", "values", "schema", "template", "unit", "image", QUADLET, *setting_lines.KINDS)
 """Kinds of files in the directory of a release that no running service reads, or that are compared apart."""
 _NAMING = ("EnvironmentFile", "WorkingDirectory", "RootDirectory", "LoadCredential")
 """Directives whose values name files of a unit, besides those that begin with `Exec`."""
@@ -128,6 +130,16 @@ class Side:
             for unit in (*step_units(step.options), *step.options.get("instances", []))
         ]
 
+    def made(self, *, used: bool) -> set[str]:
+        """Return the services that Podman makes of its files: their own step restarts them, always."""
+        return {
+            QuadletFile(path.rpartition("/")[2], "").service
+            for step in self.manifest.deploy
+            if step.method in SPECS and (not used or step.method in self.methods)
+            for option, path in SPECS[step.method].files(step.options)
+            if option.kind == QUADLET
+        }
+
     def unit_files(self) -> dict[str, str]:
         """Return the places of its unit files, with the names of the units."""
         return {
@@ -138,7 +150,8 @@ class Side:
 
     def settings(self) -> set[str]:
         """Return the places of files that only programs of the host read, such as those of sysctl.d."""
-        return {installed_by_method(entry) for entry in self.manifest.of_kind(*setting_lines.KINDS)}
+        files = self.manifest.of_kind(QUADLET, *setting_lines.KINDS)
+        return {installed_by_method(entry) for entry in files}
 
     def kept(self) -> dict[str, str]:
         """Return what stays in its directory and may be used by services, each with its digest or target."""
@@ -206,8 +219,8 @@ def reactions(old: Side | None, new: Side | None, changes: FileChanges) -> React
         changes.reaction("command", paths, command=words, seconds=times[words])
         for words, paths in commands.items()
     ]
-    ours = new.carried(used=True) if new else []
-    left = set(old.carried(used=True)) - set(ours) if old else set()
+    ours = {*new.carried(used=True), *new.made(used=True)} if new else set()
+    left = {*old.carried(used=True), *old.made(used=True)} - ours if old else set()
     found, skipped = list[Reaction](), list[Reaction]()
     for unit, rows in units.items():
         does: Does = "restart" if any(change.restart for _, change in rows) else "reload"
@@ -215,12 +228,16 @@ def reactions(old: Side | None, new: Side | None, changes: FileChanges) -> React
         act = changes.reaction(does, [path for path, _ in rows], unit=unit, own=own, comes=comes)
         # A unit that goes is stopped by its own step.
         if unit not in left:
-            is_skipped = new is not None and not act.own and unit in new.carried(used=False)
+            is_skipped = new is not None and not act.own and unit in _all(new)
             (skipped if is_skipped else found).append(act)
     spared = list(_spared(old, new, written | gone, found)) if old and new else []
     # A unit of the release that is not spared is started or restarted by its own step.
     acts += [act for act in found if not act.own or (act.unit in spared and act.does == "reload")]
     return Reactions(tuple(acts), tuple(spared), tuple(skipped))
+
+
+def _all(side: Side) -> set[str]:
+    return {*side.carried(used=False), *side.made(used=False)}
 
 
 def _spared(old: Side, new: Side, changed: Set[str], found: list[Reaction]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from installer.core.format.entries.unit_names import drop_ins, is_template, step
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import SPARED, Method, Target
 from installer.deploy.operation import Op, StepError
-from installer.deploy.systemctl import is_masked, last_words, runs, show
+from installer.deploy.systemctl import is_masked, last_words, restart_counts, runs, show
 from installer.deploy.systemd import drift, verify
 from installer.deploy.systemd.instances import host_instances
 from installer.deploy.systemd.operations import UNITS
@@ -99,16 +99,9 @@ class Systemd(Method):
 
     def restarts(self, context: Context, target: Target) -> Mapping[str, int]:
         """Return how often systemd has restarted each service; a count that cannot be read is left out."""
-        counts = {}
-        for unit in units_of(context, target).values():
-            if unit.role in ("run", "demand") and kind_of(unit.name) == "service":
-                ended = context.system.run(
-                    ["systemctl", "show", "-p", "NRestarts", "--value", unit.name], timeout=10.0
-                )
-                # Watching goes on without a count: probes still decide.
-                if ended.ok and ended.stdout.strip().isdigit():
-                    counts[f"unit {unit.name}"] = int(ended.stdout)
-        return counts
+        units = units_of(context, target).values()
+        watched = (unit for unit in units if unit.role in ("run", "demand"))
+        return restart_counts(context, [unit.name for unit in watched if kind_of(unit.name) == "service"])
 
     def failure_logs(self, context: Context, target: Target) -> list[Problem]:
         """Return how the units that do not run as they should ended, and their last lines."""

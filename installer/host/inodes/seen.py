@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from installer.host.inodes.acl import declared
@@ -25,6 +25,8 @@ class Seen:
         acl: Its ACL as the kernel has it, in hex; empty for none, and if attributes were not requested.
         capabilities: Of a file, as `setcap` takes them; empty as for the ACL.
         others: Digest of its other attributes: security label, default ACL, `user.*`.
+        links: How many names a file has. It says nothing about the file, so it is neither compared nor
+            recorded.
     """
 
     kind: Literal["absent", "file", "link", "dir", "other"]
@@ -37,6 +39,7 @@ class Seen:
     acl: str = ""
     capabilities: str = ""
     others: str = ""
+    links: int = field(default=1, compare=False)
 
     @property
     def bits(self) -> int:
@@ -45,7 +48,7 @@ class Seen:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object; attributes that it does not have are left out, as most have none."""
-        rows = {name: getattr(self, name) for name in self.__slots__}
+        rows = {name: getattr(self, name) for name in self.__slots__ if name != "links"}
         return {name: value for name, value in rows.items() if value or name not in _ATTRIBUTES}
 
 

@@ -23,7 +23,7 @@ from installer.state.state import Entry
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A retained release that cannot be rolled back to, because its stored files are damaged.
+    """A retained release whose stored files are damaged: no rollback to it is possible.
 
     Attributes:
         entry: The release.
@@ -47,8 +47,11 @@ class Damage:
         many = len(self.missing) + len(self.changed) > 1
         return f"{', '.join(counts)}: {first}{' and others' if many else ''}"
 
-    def text(self) -> str:
-        """Return it as a line for people."""
+    def text(self, *, installed: bool = False) -> str:
+        """Return it as a line for people; `installed`: the release runs, see `find_blob_damage`."""
+        if installed:
+            what = f"is installed, but its stored images are damaged ({self.what})"
+            return f"{self.entry.version} {what}; install the same bundle again"
         return f"{self.entry.version} is retained, but damaged ({self.what}); it cannot be rolled back to"
 
     def as_json(self) -> dict[str, Any]:
@@ -112,6 +115,22 @@ def find_damage(
     missing = [] if signed else [f"{layout.release(entry.name)}/{SUMS}.*"]
     gone, changed = _compare(system, stored, digests, progress or Progress(), entry.version)
     missing += gone
+    return Damage(entry, tuple(missing), tuple(changed)) if missing or changed else None
+
+
+def find_blob_damage(system: System, layout: Layout, entry: Entry, progress: Progress) -> Damage | None:
+    """Return which image blobs of the installed release are damaged; None for none. Every byte is read.
+
+    Its other files are compared where they are installed, which is drift. Its blobs may be those of other
+    retained releases, too, and what is damaged is damaged in each of them.
+    """
+    blobs = f"{layout.release(entry.name)}/{BLOBS}"
+    try:
+        stored = [each for each in _members(system, layout, entry) if each.path.startswith(blobs)]
+    # Damage of the manifest of the installed release is drift.
+    except (PermissionError, NeedsNewerError, _DocumentError):
+        return None
+    missing, changed = _compare(system, stored, True, progress, entry.version) if stored else ([], [])
     return Damage(entry, tuple(missing), tuple(changed)) if missing or changed else None
 
 

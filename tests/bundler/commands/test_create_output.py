@@ -18,6 +18,7 @@ from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, Resolv
 from installer.core.format.manifest import Image
 from installer.shared.progress import Progress
 from tests.rig.answers import validator
+from tests.rig.imagebuild import Built, layer, layout, saved_old, tar, write
 from tests.rig.product import EPOCH, YAML, Product
 
 Run = Callable[..., tuple[int, str, str]]
@@ -68,6 +69,25 @@ def test_a_dry_run_is_a_summary_and_all_lists_every_file(run: Run, product: Prod
         code, out, _ = run("create", "v1.4.0", "--all", *words)
         assert code == 0
         assert "trees/web/299.js" in out
+
+
+@pytest.mark.parametrize("form", ["oci", "archive"])
+def test_a_dry_run_counts_layers_that_images_share_once(form: str, run: Run, product: Product) -> None:
+    base = layer("base", 900_000)
+    images = [Built("shop/app:1", [base, layer("app", 200_000)]), Built("shop/job:1", [base])]
+    if form == "oci":
+        write(product.directory / "images", layout(images))
+    else:
+        (product.directory / "images").write_bytes(tar(saved_old(images)))
+    text = f"{YAML}images: [{{{form}: images}}]\ncompression: none\n"
+    (product.directory / "bundle.yaml").write_text(text)
+    code, out, _ = run("create", "v1.4.0", "--dry-run")
+    assert code == 0
+    assert "shared layers are stored once: 911.4 kB saved" in out.splitlines()
+    code, out, _ = run("create", "v1.4.0", "--dry-run", "--json")
+    most = document(out)["payload_bytes_at_most"]
+    product.create()
+    assert 0.9 < most / product.target.stat().st_size < 1
 
 
 def with_binaries(product: Product, *lines: str) -> None:

@@ -160,4 +160,4 @@ def test_a_mount_stops_what_would_be_replaced_or_removed_and_nothing_else(
         return
     with pytest.raises(StepError, match="is a mount point") as caught:
         require_replaceable(System(tmp_path), rows)
-    assert (caught.value.where, caught.value.problems) == ("/etc/x", [])
+    assert (caught.value.where, caught.value.problems) == ("/etc/x", ())

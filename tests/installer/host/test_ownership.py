@@ -41,7 +41,8 @@ def test_who_else_could_change_a_file_is_named_with_the_command_that_stops_it(tr
     assert unprotected(System(tree), FILE) == []
     (tree / FILE[1:]).chmod(0o666)
     (problem,) = unprotected(System(tree), FILE)
-    assert (problem.where, "run `chmod" in problem.hint) == (FILE, True)
+    place = str(tree / FILE[1:])
+    assert (problem.where, problem.hint) == (place, f"run `chmod go-w {place}`")
 
 
 def test_what_is_absent_is_no_fault(tree: Path) -> None:

@@ -14,10 +14,11 @@ import pytest
 from installer.core.errors import WaybillError
 from installer.deploy.operation import StepError
 from installer.host.system import System
-from installer.images import docker_engine
+from installer.images import docker_engine, docker_socket
 from installer.images.method import METHOD
 from installer.images.prune import sweep
 from installer.images.repair import repair_images
+from installer.shared import child_env
 from tests.rig.engine import Engine
 from tests.rig.hang import ends
 from tests.rig.imagerelease import plain_layer
@@ -164,6 +165,20 @@ def test_an_engine_that_is_down_is_a_problem_with_a_hint_and_the_plan_still_spea
     assert "systemctl start docker" in problem.hint
     [line] = METHOD.plan(own.context, None, release.target())
     assert line.startswith(f"load image {own.name}/app:1 (")
+
+
+def test_a_host_without_any_engine_is_told_which_ones_would_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DEFAULT_ENGINE", "PODMAN_ENGINE"):
+        monkeypatch.setattr(child_env, name, f"unix://{tmp_path}/{name}")
+    monkeypatch.setattr(docker_socket, "DEFAULT_ENGINE", child_env.DEFAULT_ENGINE)
+    monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    with pytest.raises(WaybillError, match="this host has no container engine") as refusal:
+        docker_engine.connect(System("/"))
+    assert "`systemctl enable --now docker`" in refusal.value.hint
+    assert "`systemctl enable --now podman.socket`" in refusal.value.hint
 
 
 def test_an_engine_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from installer.core.errors import TamperedError
 from installer.core.format.manifest import Image
 from installer.deploy.operation import StepError, ThirdStateError
 from installer.images import docker_engine
-from installer.images.method import HANDLERS, METHOD
+from installer.images.method import HANDLERS, METHOD, space_needed
 from installer.images.prune import sweep
 from tests.rig.imagerelease import ReleaseDirectory, packed, plain_layer
 from tests.rig.imagesite import Site
@@ -82,6 +83,27 @@ def test_only_the_layers_that_the_classic_store_lacks_are_sent(site: Site) -> No
     else:
         assert site.meter.total == sum(layer.size for layer in two.layers)
     assert site.id(one.reference) == site.wanted(one)
+
+
+def test_layers_that_images_of_a_release_share_count_once(site: Site) -> None:
+    release = site.release()
+    app = release.image(f"{site.name}/app:1", ["base", "a"], "tar")
+    job = release.image(f"{site.name}/job:1", ["base", "job"], "tar")
+    plan = METHOD.plan(site.context, None, release.target())
+    with closing(docker_engine.connect(site.system)) as engine:
+        needed = sum(space_needed(site.context, engine, [app, job]))
+    distinct = {layer.digest: layer for image in (app, job) for layer in image.layers}.values()
+    unpacked = sum(layer.expanded for layer in distinct)
+    if site.wanted(app) == app.config:
+        archives = [sum(layer.expanded for layer in app.layers), job.layers[1].expanded]
+        assert needed == unpacked + max(archives)
+        assert plan[1] == f"load image {job.reference}, 10.2 kB; 1 of 2 layers are in the engine by then"
+    else:
+        assert needed == unpacked + sum(layer.size for layer in distinct)
+    site.meter.total = 0
+    site.apply(None, release.target())
+    if site.wanted(app) == app.config:
+        assert site.meter.total == sum(archives)
 
 
 def test_what_was_left_out_in_vain_is_sent_after_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from installer.core.format.manifest import blob_path
 from installer.deploy.method import Target
 from installer.deploy.method_registry import handler
 from installer.deploy.operation import Json, Op
@@ -76,6 +77,30 @@ def test_the_plan_says_that_an_image_is_not_loaded(site: Site, target: Target) -
     assert METHOD.plan(site.context, target, None) == []
 
 
+def test_the_plan_counts_a_layer_of_several_images_once(site: Site) -> None:
+    release = site.release(1)
+    release.image("shop/app:1", [bytes(3_000_000), bytes(20_000)], "tar")
+    release.image("shop/job:1", [bytes(3_000_000), bytes(5_000)], "tar")
+    release.image("shop/also:1", [bytes(5_000)], "tar")
+    assert METHOD.plan(site.context, None, site.target(1, release)) == [
+        "store image shop/app:1, 3.0 MB, in the release without loading it",
+        "store image shop/job:1, 5.0 kB, in the release without loading it; 1 of 2 layers are stored already",
+        "store image shop/also:1 in the release without loading it; all its layers are stored already",
+    ]
+
+
+def test_the_plan_counts_a_layer_of_a_retained_release_as_stored(site: Site, target: Target) -> None:
+    release = site.release(2)
+    image = release.image("shop/app:2", [bytes(3_000_000), bytes(20_000)], "tar")
+    new = site.target(2, release)
+    shared = frozenset({blob_path(image.layers[0].digest)})
+    new = replace(new, release=replace(new.release, shared=shared))
+    [line] = METHOD.plan(site.context, target, new)
+    assert line == (
+        "store image shop/app:2, 20.0 kB, in the release without loading it; 1 of 2 layers are stored already"
+    )
+
+
 def test_nothing_is_done_outside_of_the_release(site: Site, target: Target) -> None:
     assert METHOD.operations(site.context, None, target) == []
     assert METHOD.operations(site.context, target, None) == []
@@ -85,6 +110,14 @@ def test_a_blob_that_is_gone_is_drift(site: Site, target: Target) -> None:
     assert METHOD.drift(site.context, target) == []
     [image] = target.release.manifest.images
     ReleaseDirectory(site.root / f"{BASE}/releases/1").file(image.config).unlink()
+    [problem] = METHOD.drift(site.context, target)
+    assert (problem.where, problem.what) == ("shop/app:1", "is incomplete in the directory of the release")
+
+
+def test_a_truncated_layer_is_drift(site: Site, target: Target) -> None:
+    [image] = target.release.manifest.images
+    file = ReleaseDirectory(site.root / f"{BASE}/releases/1").file(image.layers[0].digest)
+    file.write_bytes(file.read_bytes()[:-1])
     [problem] = METHOD.drift(site.context, target)
     assert (problem.where, problem.what) == ("shop/app:1", "is incomplete in the directory of the release")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.shared import process
+from installer.shared import child_env, process
 from installer.shared.child_env import (
     DEFAULT_ENGINE,
     LOADERS,
@@ -21,6 +21,7 @@ from installer.shared.child_env import (
     engine_environment,
     forget_loaders,
     interpolation_environment,
+    is_podman,
     program_path,
 )
 
@@ -90,6 +91,34 @@ class TestEngine:
         assert engine_address(context) == DEFAULT_ENGINE
         assert engine_address({**context, "DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
         assert engine_address({"DOCKER_HOST": ""}) == DEFAULT_ENGINE
+
+    @pytest.mark.parametrize(
+        ("there", "engine"),
+        [
+            ((), "docker"),
+            (("docker.sock", "podman.sock", "podman"), "docker"),
+            (("dockerd", "podman.sock", "podman"), "docker"),
+            (("podman.sock",), "podman"),
+            (("podman",), "podman"),
+        ],
+        ids=["nothing", "both", "docker that is down", "podman", "podman without its socket"],
+    )
+    def test_podman_is_the_engine_of_a_host_without_docker(
+        self, there: tuple[str, ...], engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sockets = {"docker": f"unix://{tmp_path}/docker.sock", "podman": f"unix://{tmp_path}/podman.sock"}
+        monkeypatch.setattr(child_env, "DEFAULT_ENGINE", sockets["docker"])
+        monkeypatch.setattr(child_env, "PODMAN_ENGINE", sockets["podman"])
+        monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
+        for name in there:
+            (tmp_path / name).touch(mode=0o755)
+        assert engine_address({}) == sockets[engine]
+
+    def test_a_link_in_the_place_of_dockers_socket_leads_to_podman(self, tmp_path: Path) -> None:
+        (tmp_path / "podman.sock").touch()
+        (tmp_path / "docker.sock").symlink_to("podman.sock")
+        assert is_podman(f"unix://{tmp_path}/docker.sock")
+        assert not is_podman("unix:///run/docker.sock")
 
     def test_what_an_operation_recorded_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_HOST", "unix:///run/now.sock")

@@ -15,7 +15,7 @@ from tests.rig import bundlebuild as build
 
 NEWER: dict[str, dict[str, Any]] = {
     "a word": {"requires": ["names/9"]},
-    "a word among known ones": {"requires": ["names/1", "quadlet/1"]},
+    "a word among known ones": {"requires": ["names/1", "nomad/1"]},
     "a schema": {"schema": "waybill/bundle/v2"},
 }
 
@@ -45,9 +45,9 @@ def test_nothing_else_is_judged_before(what: str) -> None:
     # Numbers, depth, fields, names and sizes that this version refuses.
     strange = document(
         **NEWER[what],
-        files=[{"path": "quadlets/../x", "size": -1, "deep": json.loads("[" * 40 + "]" * 40)}],
+        files=[{"path": "nomads/../x", "size": -1, "deep": json.loads("[" * 40 + "]" * 40)}],
         created=1.5,
-        quadlets={"x" * 2_000_000: None},
+        nomads={"x" * 2_000_000: None},
     )
     assert outcome(strange).exit_code == 19
     # Not even that it is JSON.

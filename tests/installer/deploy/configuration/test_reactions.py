@@ -255,6 +255,27 @@ def test_a_file_that_sets_up_the_host_restarts_no_service(option: str, place: st
     assert react(release, release, [place], []).spared == ("web.service",)
 
 
+def with_quadlet(on: OnChange) -> Side:
+    """Return a release that also has a container, of which Podman makes `shop.service`."""
+    base = side(file("config/web.conf", WEB, on=on), methods=frozenset({"files", "systemd", "quadlet"}))
+    step = Deployment("quadlet", {"files": ["deploy/shop.container"]})
+    files = (*base.manifest.files, file("deploy/shop.container", kind="podman"))
+    return replace(base, manifest=replace(base.manifest, files=files, deploy=(*base.manifest.deploy, step)))
+
+
+@pytest.mark.parametrize("on", [OnChange(restart="shop.service"), OnChange(reload="shop.service")])
+def test_a_service_that_podman_makes_is_restarted_by_its_own_step_alone(on: OnChange) -> None:
+    release = with_quadlet(on)
+    assert texts(react(release, release, [WEB], [])) == []
+    assert texts(react(None, release, [WEB], [])) == []
+    assert texts(react(release, None, [], [WEB])) == []
+
+
+def test_a_container_that_changes_restarts_no_unit() -> None:
+    release = with_quadlet(RELOAD)
+    assert react(release, release, ["/etc/containers/systemd/shop.container"], []).spared == ("web.service",)
+
+
 def test_an_instance_is_restarted_when_its_template_changes_and_spared_otherwise() -> None:
     on = OnChange(reload="work@1.service")
     base = side(file("config/web.conf", WEB, on=on), units=("work@.service",))

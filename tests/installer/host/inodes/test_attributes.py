@@ -28,6 +28,14 @@ def test_a_file_without_attributes_is_written_as_it_always_was(file: Path) -> No
     assert seen(file).as_json().keys() == {"kind", "sha256", "size", "mode", "uid", "gid", "target"}
 
 
+def test_a_second_name_is_seen_and_makes_no_other_file(file: Path) -> None:
+    first = seen(file)
+    file.with_name("y").hardlink_to(file)
+    assert (first.links, seen(file).links) == (1, 2)
+    assert seen(file) == first
+    assert seen(file).as_json() == first.as_json()
+
+
 def test_attributes_are_part_of_what_is_seen_and_survive_a_journal(file: Path) -> None:
     give(file, acl=acl(), note=b"1")
     first = seen(file)

@@ -1,0 +1,474 @@
+"""Image blobs that a retained release has are stored once, and only what is as signed is shared."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from installer.core.errors import HostNotReadyError, TamperedError
+from installer.core.format.manifest import BLOBS, blob_path
+from installer.host.layout import Layout
+from installer.host.system import Seen, System
+from installer.staging.area import clear
+from installer.staging.preview import previewed
+from installer.staging.staged import Staged
+from installer.staging.work_dir import work_dir
+from tests.rig import bundlebuild as build
+from tests.rig.bundlebuild import BytesMedium
+from tests.rig.faulty import FaultySystem, snapshot
+from tests.rig.imagebuild import Built, digest, layer
+from tests.rig.imageplan import section
+from tests.rig.inodes import ACL, acl
+from tests.rig.releases import Notes
+from tests.rig.staging import LAYOUT, STAGING, Reads, opened, plan, run, tree
+
+BASE, APP, NEW = layer("base", 9000), layer("app", 5000), layer("new", 7000)
+OLD_IMAGES = section([Built("shop/app:1", [BASE, APP])])
+NEW_IMAGES = section([Built("shop/app:2", [BASE, NEW]), Built("shop/job:2", [BASE, APP])])
+OLD = plan({**build.FILES, **OLD_IMAGES.files}, "1.4.0", OLD_IMAGES)
+UPGRADE = plan({**build.FILES, **NEW_IMAGES.files}, "1.5.0", NEW_IMAGES)
+SHARED = {blob_path(digest(BASE)), blob_path(digest(APP))}
+NOBODY = 65534
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "host/data").mkdir(parents=True, mode=0o755)
+    return tmp_path / "host"
+
+
+def retain(root: Path, staged: Staged, sequence: int, layout: Layout = LAYOUT) -> Path:
+    """Put a staged release where retained ones are."""
+    to = root / layout.release(f"{sequence}-{staged.identity[:12]}")[1:]
+    to.parent.mkdir(parents=True, exist_ok=True)
+    (root / staged.directory[1:]).rename(to)
+    return to
+
+
+@pytest.fixture
+def old(root: Path) -> Path:
+    """The directory of a retained release."""
+    return retain(root, run(System(root), BytesMedium(OLD.tar())), 1)
+
+
+def upgrade(root: Path, notes: Notes | None = None, system: System | None = None) -> Path:
+    """Stage the new release; return its directory."""
+    return root / run(system or System(root), BytesMedium(UPGRADE.tar()), notes).directory[1:]
+
+
+def inode(path: Path) -> int:
+    return path.lstat().st_ino
+
+
+def is_whole(new: Path) -> bool:
+    return all((new / path).read_bytes() == data for path, data in NEW_IMAGES.files.items())
+
+
+def test_a_blob_of_a_retained_release_gets_a_second_name(root: Path, old: Path) -> None:
+    before, notes = snapshot(old), Notes()
+    new = upgrade(root, notes)
+    assert is_whole(new)
+    assert {path for path in NEW_IMAGES.files if (new / path).stat().st_nlink > 1} == SHARED
+    assert all(inode(new / path) == inode(old / path) for path in SHARED)
+    assert snapshot(old) == before
+    assert "2 of 7 image blobs are in retained releases already (30.7 kB): checked, not copied again" in (
+        notes.lines
+    )
+
+
+def test_a_release_with_one_new_layer_costs_what_is_new(root: Path) -> None:
+    large, base = layer("large", 8_000_000), [layer(name, 3_000_000) for name in "abc"]
+    first, second = (section([Built("shop/app:1", [*base, *more])]) for more in ([], [large]))
+    retain(root, run(System(root), BytesMedium(plan(first.files, "1.0.0", first).tar())), 1)
+    made = plan(second.files, "1.1.0", second)
+    with previewed(opened(BytesMedium(made.tar())), System(root), LAYOUT, Notes()) as (_, planned):
+        (asked,) = planned.demands
+    new = root / run(System(root), BytesMedium(made.tar())).directory[1:]
+    fresh = sum(
+        len(part.data) for part in made.parts if part.name not in {BLOBS + digest(b)[7:] for b in base}
+    )
+    kept = sum(each.lstat().st_blocks * 512 for each in new.rglob("*") if each.stat().st_nlink == 1)
+    assert kept <= 1.02 * fresh
+    assert asked.bytes <= fresh
+
+
+def test_a_plan_asks_for_the_space_that_staging_takes(root: Path, old: Path) -> None:
+    with previewed(opened(BytesMedium(UPGRADE.tar())), System(root), LAYOUT, Notes()) as (_, planned):
+        (asked,) = planned.demands
+    rest = UPGRADE.manifest.files
+    assert asked.bytes == sum(entry.size for entry in rest if entry.path not in SHARED)
+    assert planned.shared == run(System(root), BytesMedium(UPGRADE.tar())).shared == SHARED
+
+
+def test_what_is_read_of_shared_blobs_is_told(root: Path, old: Path) -> None:
+    class Told(Notes):
+        def __init__(self) -> None:
+            super().__init__()
+            self.phases: list[list[int]] = []
+            self.ended = 0
+
+        def start(self, label: str, total: int) -> None:
+            self.phases.append([total, 0])
+
+        def advance(self, count: int) -> None:
+            self.phases[-1][1] += count
+
+        def done(self) -> None:
+            self.ended += 1
+
+    told = Told()
+    upgrade(root, told)
+    size = sum(len(NEW_IMAGES.files[path]) for path in SHARED)
+    assert told.phases[0] == [size, size]
+    assert told.ended == 2
+
+
+def test_shared_blobs_are_not_read_from_the_media(root: Path, old: Path) -> None:
+    reads = Reads(UPGRADE.tar())
+    run(System(root), reads.medium())
+    places = {path: UPGRADE.offset(path) for path in NEW_IMAGES.files}
+    read = {path for path, at in places.items() if reads.touched(at, at + len(NEW_IMAGES.files[path]))}
+    assert read == NEW_IMAGES.files.keys() - SHARED
+
+
+def test_a_stream_shares_them_too(root: Path, old: Path) -> None:
+    new = root / run(System(root), build.stream(UPGRADE.tar())).directory[1:]
+    assert is_whole(new)
+    assert all(inode(new / path) == inode(old / path) for path in SHARED)
+
+
+def test_releases_with_copies_of_their_own_share_with_the_newest(root: Path, old: Path) -> None:
+    """What an installer from before this one has left."""
+    newest = old.parent / f"2-{'b' * 12}"
+    subprocess.run(["cp", "-a", old, newest], check=True)
+    assert all(inode(newest / path) != inode(old / path) for path in SHARED)
+    new = upgrade(root)
+    assert all(inode(new / path) == inode(newest / path) for path in SHARED)
+
+
+def test_the_removal_of_one_release_leaves_the_blobs_of_the_other(root: Path, old: Path) -> None:
+    staged = run(System(root), BytesMedium(UPGRADE.tar()))
+    before = snapshot(old)
+    clear(System(root), LAYOUT, Notes())
+    assert snapshot(old) == before
+    assert all((old / path).stat().st_nlink == 1 for path in SHARED)
+    new = retain(root, run(System(root), BytesMedium(UPGRADE.tar())), 2)
+    System(root).remove_tree(f"/{old.relative_to(root)}")
+    assert is_whole(new)
+    assert staged.shared == SHARED
+
+
+# -- what is not shared ------------------------------------------------------------------------------
+
+
+def other_bytes(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def writable_by_all(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def writable_by_an_acl(path: Path) -> None:
+    os.setxattr(path, ACL, acl(named=6, mask=6))
+
+
+def of_somebody(path: Path) -> None:
+    os.chown(path, NOBODY, NOBODY)
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_suffix(".moved"))
+    path.symlink_to(path.with_suffix(".moved"))
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+SPOILED = [
+    other_bytes, truncated, writable_by_all, writable_by_an_acl, of_somebody, a_link, a_pipe, a_directory,
+]  # fmt: skip
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__.replace("_", " "))
+def test_a_blob_that_is_not_as_stored_is_stored_again(
+    spoil: Callable[[Path], None], root: Path, old: Path
+) -> None:
+    path = blob_path(digest(BASE))
+    spoil(old / path)
+    before = snapshot(old)
+    medium = BytesMedium(UPGRADE.tar())
+    with previewed(opened(medium), System(root), LAYOUT, Notes()) as (_, planned):
+        # The digest is looked at when it is shared.
+        assert (path in planned.shared) == (spoil is other_bytes)
+    new = upgrade(root)
+    assert is_whole(new)
+    status = (new / path).lstat()
+    assert (status.st_nlink, status.st_uid, status.st_mode & 0o777) == (1, 0, 0o644)
+    assert snapshot(old) == before, "nothing is repaired silently"
+
+
+def test_a_damaged_blob_is_named(root: Path, old: Path) -> None:
+    path, notes = old / blob_path(digest(BASE)), Notes()
+    other_bytes(path)
+    upgrade(root, notes)
+    assert (
+        f"/{path.relative_to(root)} is damaged (see `install status --verify-retained`); the new release "
+        "gets a copy of its own" in notes.lines
+    )
+
+
+@pytest.mark.needs("root")
+def test_a_file_that_somebody_puts_in_the_place_of_a_blob_is_not_taken(root: Path, old: Path) -> None:
+    """It has the right content when it is checked, and its owner could change it later."""
+
+    class Swapping(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "link":
+                path = root / args[0][1:]
+                data = path.read_bytes()
+                path.unlink()
+                path.write_bytes(data)
+                os.chown(path, NOBODY, NOBODY)
+            return super().around(name, args, call)
+
+    new = upgrade(root, system=Swapping(root))
+    assert is_whole(new)
+    assert all((new / path).stat().st_uid == 0 for path in NEW_IMAGES.files)
+    assert all((new / path).stat().st_nlink == 1 for path in NEW_IMAGES.files)
+
+
+def test_blobs_of_another_product_are_not_shared(root: Path) -> None:
+    staged = run(System(root), BytesMedium(OLD.tar()))
+    other = retain(root, staged, 1, Layout("other"))
+    new = upgrade(root)
+    assert is_whole(new)
+    assert all((other / path).stat().st_nlink == 1 for path in SHARED)
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSPC])
+def test_where_no_link_can_be_made_a_copy_is_stored(number: int, root: Path, old: Path) -> None:
+    class Refusing(System):
+        def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+            if name == "link":
+                raise OSError(number, os.strerror(number), args[0])
+            return super().around(name, args, call)
+
+    notes = Notes()
+    new = upgrade(root, notes, Refusing(root))
+    assert is_whole(new)
+    assert all((new / path).stat().st_nlink == 1 for path in SHARED)
+    assert sum("cannot be shared" in line for line in notes.lines) == len(SHARED)
+
+
+def test_a_disk_that_fails_while_a_blob_is_shared_leaves_nothing(root: Path, old: Path) -> None:
+    counting, before = FaultySystem(root), snapshot(old)
+    upgrade(root, system=counting)
+    clear(System(root), LAYOUT, Notes())
+    at = next(place for place, line in enumerate(counting.trace, 1) if line.startswith("link "))
+    with pytest.raises(HostNotReadyError, match="cannot stage the release"):
+        upgrade(root, system=FaultySystem(root, at, "EIO"))
+    assert not list((root / STAGING).iterdir())
+    assert snapshot(old) == before
+
+
+def test_a_blob_that_no_image_has_is_refused_before_anything_is_shared(root: Path, old: Path) -> None:
+    more = {blob_path(digest(b"more")): b"more"}
+    made = plan({**build.FILES, **NEW_IMAGES.files, **more}, "1.5.0", NEW_IMAGES)
+    system = FaultySystem(root)
+    with pytest.raises(TamperedError, match="belongs to no image") as refused:
+        run(system, BytesMedium(made.tar()))
+    assert refused.value.step == 20
+    assert not [line for line in system.trace if line.startswith("link ")]
+
+
+def test_a_manifest_that_lies_about_a_shared_layer_is_refused(root: Path, old: Path) -> None:
+    lying = section([Built("shop/app:2", [BASE, NEW])])
+    first = lying.images[0].layers[0]
+    lying.rename(lying.images[0], layers=(replace(first, media_type=first.media_type + "+zstd"),
+                                          *lying.images[0].layers[1:]))  # fmt: skip
+    lying.documents()
+    made = plan({**build.FILES, **lying.files}, "1.5.0", lying)
+    with pytest.raises(TamperedError) as refused:
+        run(System(root), BytesMedium(made.tar()))
+    assert refused.value.step == 20
+    assert not list((root / STAGING).iterdir())
+
+
+# -- interrupted runs, other disks -------------------------------------------------------------------
+
+
+def test_a_name_that_an_interrupted_run_had_not_checked_is_checked_again(root: Path, old: Path) -> None:
+    new = upgrade(root)
+    for path in SHARED:
+        other_bytes(old / path)  # both names, one file
+    before = snapshot(old)
+    assert is_whole(upgrade(root))
+    assert snapshot(old) == before
+    assert all((new / path).stat().st_nlink == 1 for path in SHARED)
+
+
+def test_a_copy_that_an_interrupted_run_stored_is_not_shared_afterwards(root: Path, old: Path) -> None:
+    staged = run(System(root), BytesMedium(UPGRADE.tar()))
+    new = root / staged.directory[1:]
+    for path in SHARED:
+        (new / path).unlink()
+        (new / path).write_bytes(NEW_IMAGES.files[path])
+        (new / path).chmod(0o644)
+    assert is_whole(upgrade(root))
+    assert all((new / path).stat().st_nlink == 1 for path in SHARED)
+
+
+def test_the_mode_of_a_shared_blob_is_never_set(root: Path, old: Path) -> None:
+    upgrade(root)
+    for path in SHARED:
+        (old / path).chmod(0o600)
+    assert is_whole(upgrade(root))
+    assert {(old / path).stat().st_mode & 0o777 for path in SHARED} == {0o600}
+
+
+def test_a_work_directory_on_the_same_disk_shares_them(root: Path, old: Path) -> None:
+    work = work_dir(System(root), LAYOUT, root / "data")
+    staged = run(System(root), BytesMedium(UPGRADE.tar()), work=work)
+    area = root / staged.area[1:]
+    assert tree(area, "/").keys() == {path for path in NEW_IMAGES.files if path.startswith(BLOBS)}
+    assert all(inode(area / path) == inode(old / path) for path in SHARED)
+    before = snapshot(old)
+    clear(System(root), LAYOUT, Notes())
+    assert not list((root / "data").iterdir())
+    assert snapshot(old) == before
+
+
+@pytest.mark.needs("root")
+def test_a_work_directory_on_another_disk_gets_copies(root: Path, old: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "none", root / "data"], check=True)
+    try:
+        notes, work = Notes(), work_dir(System(root), LAYOUT, root / "data")
+        with previewed(
+            opened(BytesMedium(UPGRADE.tar())), System(root), LAYOUT, Notes(), work=work, apart=True
+        ) as (_, planned):
+            assert planned.shared == frozenset()
+        staged = run(System(root), BytesMedium(UPGRADE.tar()), notes, work)
+        found = tree(root, staged.area)
+        assert {path: found[path] for path in SHARED} == {path: NEW_IMAGES.files[path] for path in SHARED}
+        assert not [line for line in notes.lines if "retained" in line or "shared" in line]
+        assert staged.shared == frozenset()
+    finally:
+        subprocess.run(["umount", root / "data"], check=True)
+
+
+@pytest.mark.needs("root")
+def test_a_blob_that_turns_out_to_be_damaged_needs_space_of_its_own(root: Path) -> None:
+    state = root / "var/lib/waybill"
+    state.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "none", state], check=True)
+    try:
+        large = layer("large", 9_000_000)
+        images = [section([Built(f"shop/app:{number}", [large])]) for number in (1, 2)]
+        bundles = [plan(each.files, f"1.{number}.0", each) for number, each in enumerate(images)]
+        old = retain(root, run(System(root), BytesMedium(bundles[0].tar())), 1)
+        (state / "ballast").write_bytes(bytes(6_000_000))
+        medium = BytesMedium(bundles[1].tar())
+        assert run(System(root), medium).shared == {blob_path(digest(large))}
+        clear(System(root), LAYOUT, Notes())
+        other_bytes(old / blob_path(digest(large)))
+        with pytest.raises(HostNotReadyError) as refused:
+            run(System(root), BytesMedium(bundles[1].tar()))
+        assert "needs" in refused.value.problems[0].what
+        assert not list((root / STAGING).iterdir())
+    finally:
+        subprocess.run(["umount", state], check=True)
+
+
+# -- the same release again ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(root: Path) -> Path:
+    """The directory of the very release that is staged again."""
+    return retain(root, run(System(root), BytesMedium(OLD.tar())), OLD.manifest.sequence)
+
+
+def again(root: Path, system: System | None = None) -> Staged:
+    return run(system or System(root), BytesMedium(OLD.tar()))
+
+
+def test_the_same_release_shares_with_itself_first(root: Path, own: Path) -> None:
+    newer = own.parent / f"{OLD.manifest.sequence + 1}-{'b' * 12}"
+    subprocess.run(["cp", "-a", own, newer], check=True)
+    staged = again(root)
+    assert all(inode(root / staged.directory[1:] / path) == inode(own / path) for path in SHARED)
+    assert not staged.repairs
+
+
+@pytest.mark.parametrize("spoil", [other_bytes, truncated, writable_by_all, Path.unlink])
+def test_the_same_release_repairs_its_blobs(spoil: Callable[[Path], None], root: Path, own: Path) -> None:
+    spoil(own / blob_path(digest(BASE)))
+    assert again(root).repairs
+
+
+def test_a_release_whose_blobs_only_an_engine_has_is_not_repaired(root: Path, own: Path) -> None:
+    System(root).remove_tree(f"/{(own / 'images/blobs').relative_to(root)}")
+    assert not again(root).repairs
+
+
+@pytest.mark.parametrize(("number", "repairs"), [(errno.EACCES, False), (errno.EIO, True)])
+def test_blobs_that_cannot_be_examined_are_damaged_unless_this_user_may_not(
+    number: int, repairs: bool, root: Path, own: Path
+) -> None:
+    class Failing(System):
+        def observe(self, path: str, *, digest: bool = True, attributes: bool | None = None) -> Seen:
+            if path.startswith(f"/{own.relative_to(root)}"):
+                raise OSError(number, os.strerror(number), path)
+            return super().observe(path, digest=digest, attributes=attributes)
+
+    staged = again(root, Failing(root))
+    assert (staged.repairs, staged.shared) == (repairs, frozenset())
+
+
+# -- nothing to share --------------------------------------------------------------------------------
+
+
+def test_a_first_release_shares_nothing(root: Path) -> None:
+    staged = again(root)
+    assert (staged.shared, staged.repairs) == (frozenset(), False)
+
+
+def test_a_release_without_images_shares_nothing(root: Path, old: Path) -> None:
+    staged = run(System(root), BytesMedium(plan(build.FILES, "1.5.0").tar()))
+    assert (staged.shared, staged.repairs) == (frozenset(), False)
+
+
+def test_a_release_that_cannot_be_read_stops_no_other(root: Path, old: Path) -> None:
+    newest = old.parent / f"2-{'b' * 12}"
+    newest.mkdir()
+    (newest / "images").symlink_to("images")
+    (old.parent / f"3-{'c' * 12}.gone").mkdir()
+    new = upgrade(root)
+    assert all(inode(new / path) == inode(old / path) for path in SHARED)
+
+
+def test_a_file_in_place_of_the_releases_stops_no_staging(root: Path) -> None:
+    path = root / LAYOUT.releases[1:]
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert is_whole(upgrade(root))
