@@ -10,7 +10,7 @@ MINUTES ?= 10
 PLATFORMS ?= $(shell cat build/freeze/platforms 2>/dev/null)
 COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 --universal
-FREEZER := $(wildcard bundler/freeze/*.py bundler/freeze/*.sh bundler/freeze/notices/* bundler/freeze/notices/*/*) \
+FREEZER := $(wildcard bundler/freeze/*.py bundler/freeze/*.sh bundler/freeze/notices/*) \
 	$(LOCKS)/freeze.txt $(LOCKS)/libz.txt $(LOCKS)/python.txt
 IN_INSTALL := $(shell find installer schemas -type f -not -name '*.pyc' 2>/dev/null)
 IN_BUNDLE := $(shell find bundler templates -type f -not -name '*.pyc' 2>/dev/null)

@@ -40,6 +40,9 @@ PACKAGES_OF = {
 }
 # Libraries in freeze-core that its own SBOM lacks: their file names end with their version.
 UNLISTED = {"libmpdec": "mpdecimal"}
+ONLY_MUSL = ("libgcc.txt", "xz.txt")
+"""Texts for libraries that only executables for musl have."""
+
 LICENCE_OF = {
     "bzip2-libs": "bzip2-1.0.6",
     "libbz2": "bzip2-1.0.6",
@@ -269,10 +272,10 @@ def _document(program: str, version: str, components: list[Component]) -> str:
 def _static(app: Path) -> list[Traversable]:
     """Return the texts for libraries whose wheels have none."""
     folder = files("bundler.freeze").joinpath("notices")
-    # Hosts of musl may lack it; it comes from the wheels, with other versions of other libraries.
+    # Hosts of musl may lack it; the wheels that bring it have a later liblzma, too.
     brings = any((app / "lib").glob("libgcc_s-*"))
-    texts = [*folder.iterdir(), *(folder.joinpath("musl").iterdir() if brings else ())]
-    return sorted((each for each in texts if each.is_file()), key=lambda path: path.name)
+    texts = [each for each in folder.iterdir() if brings or each.name not in ONLY_MUSL]
+    return sorted(texts, key=lambda path: path.name)
 
 
 def _notices(found: Iterable[Wheel], static: Iterable[Traversable]) -> str:

@@ -160,8 +160,8 @@ glibc() {
 }
 
 # Sets fitting to the platforms whose programs this host can run, the best first, and platform to the first of them
-# that this file is for. A C library is there if its loader is. One of musl beside one of which nothing tells the
-# version is a host of musl: it has the loader of glibc from a layer of compatibility, which lacks most of glibc.
+# that this file is for. A C library is there if its loader is. If both are, and nothing tells the version of glibc, the
+# host is one of musl: the loader of glibc is that of a layer of compatibility, which lacks most of glibc.
 choose() {
   machine=$(uname -m) system='' fitting='' platform=
   case $machine in

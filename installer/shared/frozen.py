@@ -12,11 +12,8 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 # Every start of an executable imports this module: what few of its functions need is imported there.
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 MARKER = ".complete"
 LIST = ".files"
@@ -107,40 +104,6 @@ def _lock(path: Path, how: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def is_same_program(file: BinaryIO, home: Path | None = None) -> bool:
-    """Tell whether an executable is, byte by byte, the one that runs.
-
-    The unpacked directory decides: its name is the digest of the payload, which the script compared before it
-    unpacked it. The file that it came from may be on media that read differently the second time.
-
-    Args:
-        file: The executable, at its beginning.
-        home: The unpacked directory; that of this process by default.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    import hashlib
-
-    from installer.shared.one_file import HEAD_LIMIT, differing, script_digest, split
-
-    home = home or Path(sys.prefix)
-    start = file.read(HEAD_LIMIT)
-    if not (found := split(start)):
-        return False
-    script, table = found
-    listed = (home / LIST).read_bytes()
-    own = [each for each in table.payloads if each.digest == home.name.rpartition("-")[2]]
-    names = {line.partition("  ")[2] for line in listed.decode("ascii").splitlines()}
-    return (
-        len(own) == 1
-        and own[0].list == hashlib.sha256(listed).hexdigest()
-        and names.issuperset(own[0].files)
-        and script_digest(script) == (home / HEAD).read_text(encoding="ascii")
-        and not differing(file, table, start[table.start :])
-    )
 
 
 def damaged(home: Path | None = None) -> list[str]:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from installer.shared.frozen import HEAD, LIST
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -176,3 +180,33 @@ def _hashed(file: BinaryIO, rest: bytes, size: int, into: hashlib._Hash) -> tupl
         into.update(piece)
         left -= len(piece)
     return rest[size:], into
+
+
+def is_same_program(file: BinaryIO, home: Path | None = None) -> bool:
+    """Tell whether an executable is, byte by byte, the one that runs.
+
+    The unpacked directory decides: its name is the digest of the payload, which the script compared before it
+    unpacked it. The file that it came from may be on media that read differently the second time.
+
+    Args:
+        file: The executable, at its beginning.
+        home: The unpacked directory; that of this process by default.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    home = home or Path(sys.prefix)
+    start = file.read(HEAD_LIMIT)
+    if not (found := split(start)):
+        return False
+    script, table = found
+    listed = (home / LIST).read_bytes()
+    own = [each for each in table.payloads if each.digest == home.name.rpartition("-")[2]]
+    names = {line.partition("  ")[2] for line in listed.decode("ascii").splitlines()}
+    return (
+        len(own) == 1
+        and own[0].list == hashlib.sha256(listed).hexdigest()
+        and names.issuperset(own[0].files)
+        and script_digest(script) == (home / HEAD).read_text(encoding="ascii")
+        and not differing(file, table, start[table.start :])
+    )

@@ -11,8 +11,7 @@ import pytest
 from bundler.freeze import self_extract
 from bundler.freeze.platforms import ALL, PLATFORMS, chosen
 from installer.core.errors import UnfitInputError, UsageError
-from installer.shared.frozen import is_same_program
-from installer.shared.one_file import HEAD_LIMIT, differing, script_digest, split
+from installer.shared.one_file import HEAD_LIMIT, differing, is_same_program, script_digest, split
 from tests.bundler.freeze.packed import run, unpacked
 
 NAMES = [*PLATFORMS]
@@ -46,7 +45,7 @@ def selected(content: bytes, *names: str) -> bytes:
 
 
 class TestTable:
-    def test_it_is_read_as_it_was_written(self, whole: bytes) -> None:
+    def test_a_table_is_read_as_it_was_written(self, whole: bytes) -> None:
         found = split(whole[:HEAD_LIMIT])
         assert found
         script, table = found
