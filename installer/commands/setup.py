@@ -22,7 +22,8 @@ from installer.host.atomic_file import remove_partial, rename_into_place, replac
 from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
-from installer.shared.frozen import executable, is_same_program
+from installer.shared.frozen import executable
+from installer.shared.one_file import is_same_program
 from installer.shared.secrecy.known import Secrets
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 
