@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 LOCKS := .ci/requirements
 MUTMUT := build/mutants/lib
 MINUTES ?= 10
+# What dist/install is for, and dist/bundle can write: names as in `bundle installer --help`, or `all`; nothing is the
+# platform of this machine. What was asked for the last time stays: `make test` and `make demo` do not build another one.
+PLATFORMS ?= $(shell cat build/freeze/platforms 2>/dev/null)
 COMPILE = build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 --universal
 FREEZER := $(wildcard bundler/freeze/*.py bundler/freeze/*.sh bundler/freeze/notices/*) \
@@ -18,7 +21,7 @@ export HOME := $(CURDIR)/build/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check installer release faults bench fuzz mutants demo lock clean
+.PHONY: always help setup test check installer release faults bench fuzz mutants demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## Shows this list
@@ -45,7 +48,7 @@ check: setup ## Runs ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-installer: dist/install dist/bundle dist/waybill-install.1 dist/bundle.1 ## Builds the standalone executables dist/install and dist/bundle, and their manual pages
+installer: dist/install dist/bundle dist/waybill-install.1 dist/bundle.1 ## Builds dist/install and dist/bundle, and their manual pages; PLATFORMS=all: for every host
 
 dist/waybill-install.1: dist/install
 	@dist/install man > $@
@@ -55,15 +58,21 @@ dist/bundle.1: dist/bundle
 
 release: ## Builds both for hosts, from PYTHON_SOURCE=Python-3.11.N.tgz: one release of Python, or none
 	@rm -f dist/install dist/bundle
-	@WAYBILL_RELEASE=yes WAYBILL_PYTHON_SOURCE=$(abspath $(PYTHON_SOURCE)) $(MAKE) installer
+	@WAYBILL_RELEASE=yes WAYBILL_PYTHON_SOURCE=$(abspath $(PYTHON_SOURCE)) \
+		$(MAKE) installer PLATFORMS='$(or $(PLATFORMS),all)'
 
 build/freeze/.complete: $(LOCKS)/freeze.txt $(LOCKS)/libz.txt | $(BIN)/python
 	@$(BIN)/python -m bundler.freeze.build wheels $(@D)
 	@touch $@
 
+# Written only if it changes: then what was built for other platforms is built again.
+build/freeze/platforms: always
+	@mkdir -p $(@D)
+	@[ -f $@ ] && [ "$$(cat $@)" = '$(PLATFORMS)' ] || echo '$(PLATFORMS)' > $@
+
 # By the Python of .venv: one made again may have another.
-dist/install: $(IN_INSTALL) $(FREEZER) $(wildcard $(VENV)/pyvenv.cfg) | setup build/freeze/.complete
-	@$(BIN)/python -m bundler.freeze.build install $@
+dist/install: $(IN_INSTALL) $(FREEZER) $(wildcard $(VENV)/pyvenv.cfg) build/freeze/platforms | setup build/freeze/.complete
+	@$(BIN)/python -m bundler.freeze.build install $@ $(PLATFORMS)
 
 dist/bundle: dist/install $(IN_BUNDLE)
 	@$(BIN)/python -m bundler.freeze.build bundle $@ dist/install

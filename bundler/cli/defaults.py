@@ -21,13 +21,14 @@ ALLOWED = (
 """Options that belong to a person or a machine. What a release or an approval says is typed each time: role,
 environment, change, rollback, hosts, expiry; and so is the answer to a question."""
 APART = (
+    ("installer", "platform"),
     ("verify", "key"),
     ("trust revoke", "key"),
     ("trust set-policy", "builder"),
     ("trust set-policy", "require"),
 )
-"""Options that mean something else, and are typed each time: the one key to trust, keys to revoke, and what a
-policy asks for."""
+"""Options that mean something else, and are typed each time: what an executable runs on, the one key to
+trust, keys to revoke, and what a policy asks for."""
 
 
 def config_file() -> Path | None:

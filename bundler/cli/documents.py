@@ -34,7 +34,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
         "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risk_changes",
         "payload_read", "verified",
     ),
-    "installer": ("path", "size", "sha256"),
+    "installer": ("path", "size", "sha256", "platforms"),
     "completion": ("text",),
     "man": ("text",),
     "licenses": ("sbom",),

@@ -261,11 +261,19 @@ def installer(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="File to write")
     ] = DEFAULT_INSTALLER,
+    platform: Annotated[
+        Texts,
+        option(
+            metavar="PLATFORM",
+            text="What it runs on: `linux/amd64`, `linux/arm64`, either with `-musl`, or `all`;"
+            " may be repeated [default: that of this machine]",
+        ),
+    ] = None,
     _json: Json = False,
 ) -> None:
     """Write the standalone executable `install`.
 
-    It travels with bundles: hosts need no Python.
+    It travels with bundles: hosts need no Python. One file can be for several platforms.
     """
     from bundler.commands.create import check_directory
     from bundler.commands.installer import create_installer
@@ -273,5 +281,5 @@ def installer(
     # The default directory is made; one that somebody typed may be a typing error.
     if output != DEFAULT_INSTALLER:
         check_directory(output)
-    written = create_installer(output, console.progress())
+    written = create_installer(output, platform or (), console.progress())
     console.result(written.as_text(), written.as_json)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from bundler.freeze.elf import is_elf, needs
+from bundler.freeze.platforms import GLIBC_FLOOR, Platform
 from installer.core.errors import Problem, UnfitInputError
 from installer.shared.frozen import carried
 
-# The oldest that is in use: Red Hat Enterprise Linux 7.
-GLIBC_FLOOR = (2, 17)
-# Parts of glibc and the loader: they must be the host's own.
-FROM_HOST = re.compile(r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|ld-linux[a-z0-9_-]*)\.so\.[0-9]+")
+# Parts of glibc, of musl and of their loaders: they must be the host's own.
+FROM_GLIBC = re.compile(
+    r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|ld-linux[a-z0-9_-]*)\.so\.[0-9]+"
+)
+FROM_MUSL = re.compile(r"libc\.so|libc\.musl-[a-z0-9_]+\.so\.1")
+MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 LIBRARIES = ("cryptography", "docker", "jinja2", "jsonschema", "rich", "typer", "yaml", "zstandard")
 WANTED = {
     "install": ("installer", "installer.cli.main", "installer.core", *LIBRARIES),
@@ -29,19 +33,21 @@ NEVER = (
 )
 
 
-def check(app: Path, program: str) -> None:
+def check(app: Path, program: str, platform: Platform) -> None:
     """Check a frozen directory.
 
     Args:
         app: The directory.
         program: `install` or `bundle`.
+        platform: What it is for.
 
     Raises:
-        UnfitInputError: it lacks a module, carries one that it must not, or needs more than glibc 2.17.
+        UnfitInputError: it lacks a module, carries one that it must not, needs more than the platform has, or
+            would load libraries from elsewhere.
     """
-    problems = [*module_problems(set(carried(app)), program), *library_problems(app)]
+    problems = [*module_problems(set(carried(app)), program), *library_problems(app, platform)]
     if problems:
-        raise UnfitInputError(f"the frozen {program} is not valid", problems=problems)
+        raise UnfitInputError(f"the frozen {program} for {platform.name} is not valid", problems=problems)
 
 
 def module_problems(names: set[str], program: str) -> Iterator[Problem]:
@@ -55,48 +61,29 @@ def module_problems(names: set[str], program: str) -> Iterator[Problem]:
             yield Problem(program, f"the module {name} must not be included")
 
 
-def library_problems(app: Path) -> Iterator[Problem]:
-    """Yield a problem for each program or library that needs a newer glibc, or a library that is missing."""
-    files = [path for path in sorted(app.rglob("*")) if path.is_file()]
+def library_problems(app: Path, platform: Platform) -> Iterator[Problem]:
+    """Yield a problem for each program or library that does not fit the platform or its own directory."""
+    files = [path for path in sorted(app.rglob("*")) if is_elf(path)]
     shipped = {path.name for path in files}
+    from_host = FROM_MUSL if platform.is_musl else FROM_GLIBC
     for path in files:
-        content = path.read_bytes()
-        # By content, not by name: libraries have many suffixes.
-        if not content.startswith(b"\x7fELF"):
-            continue
-        where = str(path.relative_to(app))
-        libraries, versions = requirements(content)
-        for version in versions:
-            if version > GLIBC_FLOOR:
+        where, found = str(path.relative_to(app)), needs(path.read_bytes())
+        if found.machine != MACHINES[platform.machine]:
+            yield Problem(where, f"is for another machine ({found.machine})")
+        for version in found.glibc:
+            if platform.is_musl or version > GLIBC_FLOOR:
                 wants = ".".join(map(str, version))
-                yield Problem(where, f"needs glibc {wants}", "use a wheel for manylinux_2_17")
-        for library in libraries:
-            if library not in shipped and not FROM_HOST.fullmatch(library):
+                wheel = "musllinux" if platform.is_musl else "manylinux_2_17"
+                yield Problem(where, f"needs glibc {wants}", f"use a wheel for {wheel}")
+        for library in found.libraries:
+            if library not in shipped and not from_host.fullmatch(library):
                 yield Problem(where, f"needs {library}, which hosts may not have")
+        for search in found.paths:
+            if not _is_inside(app, path.parent, search):
+                yield Problem(where, f"loads libraries from {search}, outside of its own directory")
 
 
-def requirements(content: bytes) -> tuple[list[str], list[tuple[int, ...]]]:
-    """Read the requirements of a program or shared library.
-
-    Args:
-        content: The whole ELF file.
-
-    Returns:
-        The names of its libraries, and the versions of glibc whose symbols it uses.
-    """
-    from elftools.elf.dynamic import DynamicSection
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.gnuversions import GNUVerNeedSection
-
-    libraries: list[str] = []
-    versions: set[tuple[int, ...]] = set()
-    for section in ELFFile(io.BytesIO(content)).iter_sections():
-        if isinstance(section, DynamicSection):
-            libraries += [vars(tag)["needed"] for tag in section.iter_tags("DT_NEEDED")]
-        elif isinstance(section, GNUVerNeedSection):
-            names = [
-                auxiliary.name for _, auxiliaries in section.iter_versions() for auxiliary in auxiliaries
-            ]
-            matches = [re.fullmatch(r"GLIBC_([0-9.]+)", name) for name in names]
-            versions |= {tuple(int(part) for part in match[1].split(".")) for match in matches if match}
-    return libraries, sorted(versions)
+def _is_inside(app: Path, origin: Path, search: str) -> bool:
+    if not search.startswith("$ORIGIN"):
+        return False
+    return Path(os.path.normpath(search.replace("$ORIGIN", str(origin)))).is_relative_to(app)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,17 +29,30 @@ NAMESPACE = uuid.UUID("5d4d2c61-6f7b-5f0c-9c53-0b6f2f5a7b11")
 RUNTIME = ("cx-freeze", "freeze-core")
 """Wheels whose code starts every executable, though no module of theirs is listed."""
 
-# Of the libraries in freeze-core: the package of its build system, as its own SBOM names it.
-PACKAGE_OF = {"libbz2": "bzip2-libs", "libffi": "libffi", "liblzma": "xz-libs", "libuuid": "libuuid"}
+# Of the libraries in wheels: the package of the build system, as the wheel's own SBOM names it. The system is
+# CentOS for glibc, Alpine for musl.
+PACKAGES_OF = {
+    "libbz2": ("bzip2-libs", "libbz2"),
+    "libffi": ("libffi",),
+    "libgcc_s": ("libgcc",),
+    "liblzma": ("xz-libs", "xz"),
+    "libuuid": ("libuuid",),
+}
 # Libraries in freeze-core that its own SBOM lacks: their file names end with their version.
 UNLISTED = {"libmpdec": "mpdecimal"}
+ONLY_MUSL = ("libgcc.txt", "xz.txt")
+"""Texts for libraries that only executables for musl have."""
+
 LICENCE_OF = {
     "bzip2-libs": "bzip2-1.0.6",
+    "libbz2": "bzip2-1.0.6",
     "libffi": "MIT",
+    "libgcc": "GPL-3.0-or-later WITH GCC-exception-3.1",
     "libuuid": "BSD-3-Clause",
     "libyaml": "MIT",
     "mpdecimal": "BSD-2-Clause",
     "openssl": "Apache-2.0",
+    "xz": "0BSD",
     "xz-libs": "LicenseRef-public-domain",
     "zlib": "Zlib",
     "zstd": "BSD-3-Clause",
@@ -105,13 +119,14 @@ def wheels(site: Path) -> Iterator[Wheel]:
         )
 
 
-def included(app: Path, site: Path) -> list[Wheel]:
-    """Return the wheels of which something is in the frozen directory `app`."""
+def included(app: Path, sites: Sequence[Path]) -> list[Wheel]:
+    """Return the wheels of which something is in the frozen directory `app`; earlier sites come first."""
     modules = set(carried(app))
     data = {path.relative_to(app / "lib").as_posix() for path in (app / "lib").rglob("*.json")}
+    found = {wheel.purl_name: wheel for site in reversed(sites) for wheel in wheels(site)}
     return [
         wheel
-        for wheel in wheels(site)
+        for _, wheel in sorted(found.items())
         if wheel.purl_name in RUNTIME
         or any(module_name(_plain(file)) in modules for file in wheel.files)
         # Of some wheels only data are there.
@@ -124,12 +139,14 @@ def _plain(file: str) -> str:
     return f"{file}c" if file.endswith(".py") and "__pycache__" not in file else file
 
 
-def write(app: Path, site: Path, program: str, version: str, python: dict[str, str], zlib: str) -> None:
+def write(
+    app: Path, sites: Sequence[Path], program: str, version: str, python: dict[str, str], zlib: str
+) -> None:
     """Write the SBOM and the notices of a frozen directory into it.
 
     Args:
         app: The frozen directory.
-        site: The wheels that it was frozen from, unpacked.
+        sites: The wheels that it was made from, unpacked.
         program: `install` or `bundle`.
         version: Its version.
         python: The versions of the `interpreter` and of the standard `library`.
@@ -138,11 +155,11 @@ def write(app: Path, site: Path, program: str, version: str, python: dict[str, s
     Raises:
         UnfitInputError: Something in it has no name or no licence.
     """
-    found = included(app, site)
+    found = included(app, sites)
     components = [*_python(app, python, zlib), *_of_wheels(app, found)]
     (app / SBOM).parent.mkdir(exist_ok=True)
     (app / SBOM).write_text(_document(program, version, components), encoding="utf-8")
-    (app / NOTICES).write_text(_notices(found), encoding="utf-8")
+    (app / NOTICES).write_text(_notices(found, _static(app)), encoding="utf-8")
 
 
 def _component(name: str, version: str, purl: str, licence: str, cpe: str = "") -> Component:
@@ -187,12 +204,16 @@ def _python(app: Path, python: dict[str, str], zlib: str) -> Iterator[Component]
 def _of_wheels(app: Path, found: Iterable[Wheel]) -> Iterator[Component]:
     paths = {path.name.partition("-")[0]: path for path in (app / "lib").glob("lib*.so.*")}
     shipped = paths.keys()
-    unknown = shipped - PACKAGE_OF.keys() - UNLISTED.keys() - {"libcrypto", "libssl", "libz.so.1"}
+    unknown = shipped - PACKAGES_OF.keys() - UNLISTED.keys() - {"libcrypto", "libssl", "libz.so.1"}
     if unknown:
         raise UnfitInputError("belongs to no package that the SBOM could name", where=sorted(unknown)[0])
     for name in sorted(shipped & UNLISTED.keys()):
         yield _generic(UNLISTED[name], paths[name].name.partition(".so.")[2])
-    packages = {PACKAGE_OF[name] for name in shipped & PACKAGE_OF.keys()}
+    packages = {each for name in shipped & PACKAGES_OF.keys() for each in PACKAGES_OF[name]}
+    listed = {nested["name"] for wheel in found for nested in _nested(wheel)}
+    for name in sorted(shipped & PACKAGES_OF.keys()):
+        if listed.isdisjoint(PACKAGES_OF[name]):
+            raise UnfitInputError("is listed in no SBOM of a wheel", where=paths[name].name)
     for wheel in found:
         purl = f"pkg:pypi/{wheel.purl_name}@{wheel.version}"
         yield _component(wheel.name, wheel.version, purl, wheel.licence)
@@ -248,8 +269,16 @@ def _document(program: str, version: str, components: list[Component]) -> str:
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
-def _notices(found: Iterable[Wheel]) -> str:
-    static = sorted(files("bundler.freeze").joinpath("notices").iterdir(), key=lambda path: path.name)
+def _static(app: Path) -> list[Traversable]:
+    """Return the texts for libraries whose wheels have none."""
+    folder = files("bundler.freeze").joinpath("notices")
+    # Hosts of musl may lack it; the wheels that bring it have a later liblzma, too.
+    brings = any((app / "lib").glob("libgcc_s-*"))
+    texts = [each for each in folder.iterdir() if brings or each.name not in ONLY_MUSL]
+    return sorted(texts, key=lambda path: path.name)
+
+
+def _notices(found: Iterable[Wheel], static: Iterable[Traversable]) -> str:
     texts: dict[str, list[str]] = {}
     for wheel in found:
         for text in wheel.texts():

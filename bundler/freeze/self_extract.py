@@ -1,6 +1,7 @@
-"""Packs a frozen directory into one self-extracting file, the same bytes every time.
+"""Packs frozen directories into one self-extracting file, the same bytes every time.
 
-The file is a POSIX shell head (`self_extract.sh`) followed by a gzipped tar of the directory.
+The file is a POSIX shell head (`self_extract.sh`), then a gzipped tar of the files that all platforms share,
+then one for each platform of the files that are its own. `installer/shared/one_file.py` has the layout.
 """
 
 from __future__ import annotations
@@ -8,165 +9,202 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import marshal
 import os
 import re
 import tarfile
-import zipfile
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from types import CodeType
+from typing import BinaryIO
 
+from bundler.freeze.platforms import GLIBC_FLOOR, MUSL_FLOOR, PLATFORMS
+from bundler.freeze.settle import ELF
 from installer.core.errors import UnfitInputError
-from installer.shared.frozen import HEAD, LIST, head_digest
+from installer.core.limits import MIB
+from installer.shared.frozen import HEAD, LIST
+from installer.shared.one_file import HEAD_LIMIT, Payload, Table, script_digest, split
 
 SPEAKABLE = re.compile(r"[A-Za-z0-9_+@%:,=][A-Za-z0-9_+@%:,=./-]*")
-SQUASHED_DATE = (1980, 1, 1, 0, 0, 0)
-PYC_HEADER = 16
-ELF = b"\x7fELF"
-SHF_ALLOC = 2
 EXECUTABLE, PLAIN = 0o755, 0o644
+LEVEL = 9
+LICENSES = "licenses/"
+"""What every platform has of its own, besides programs and libraries: it says what is in them."""
 
 
-def pack(app: Path, name: str, version: str) -> bytes:
-    """Pack the frozen directory `app`.
+def pack(apps: Mapping[str, Path], name: str, version: str) -> bytes:
+    """Pack frozen directories.
 
     Args:
-        app: The directory; the program to start in it is called `name`.
+        apps: The directory of each platform; the program to start in it is called `name`.
         name: The program's name; it names the unpacked directory too.
         version: The program's version, for the head's first line.
 
     Returns:
-        The whole self-extracting file; the same directory gives the same bytes.
+        The whole self-extracting file; the same directories give the same bytes. The parts of a platform are
+        the same, whichever other platforms there are.
+
+    Raises:
+        UnfitInputError: The head cannot list a name, or two directories differ where they must not.
     """
-    names = _names(app)
-    paths = [app / name for name in names]
-    # The payload is next to the files while it is unpacked; it is not larger than if compressed quickly.
-    sizes = [(len(content), len(zlib.compress(content, 1))) for content in map(Path.read_bytes, paths)]
-    space = sum(map(sum, sizes)) // 1_000_000 + 1
-    template = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
-    filled = {
-        "@NAME@": name,
-        "@VERSION@": version,
-        "@SPACE@": f"'{space} MB'",
-        "@FILES@": "\n".join((LIST, HEAD, *names)),
-    }
-    for placeholder, value in filled.items():
-        template = template.replace(placeholder, value)
-    # Inside the payload, so that the program can tell a whole copy of the script from a damaged one.
-    (app / HEAD).write_text(head_digest(_with_digests(template, "0" * 64, "0" * 64)), encoding="ascii")
-    sums = "".join(f"{_digest((app / each).read_bytes())}  {each}\n" for each in (HEAD, *names))
-    (app / LIST).write_text(sums, encoding="ascii")
-    # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
-    payload = gzip.compress(_tar(app), compresslevel=9, mtime=0)
-    return _with_digests(template, _digest(payload), _digest(sums.encode("ascii"))) + payload
+    shared, owned = _divided(apps, name)
+    script = _script(name, version, [*shared])
+    common = _compressed(_tar(shared))
+    parts = {each: _part(script, shared, own) for each, own in owned.items()}
+    payloads = []
+    for platform, (listed, part) in parts.items():
+        contents = [*shared.values(), *owned[platform].values(), listed]
+        payloads.append(
+            Payload(
+                platform,
+                len(part),
+                _space(contents),
+                _digest(common + part),
+                _digest(listed),
+                tuple(owned[platform]),
+            )
+        )
+    head, _ = _headed(script, len(common), payloads)
+    return head + common + b"".join(part for _, part in parts.values())
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _divided(apps: Mapping[str, Path], program: str) -> tuple[dict[str, bytes], dict[str, dict[str, bytes]]]:
+    """Return the files that all directories share, and those of each platform."""
+    shared: dict[str, bytes] = {}
+    owned: dict[str, dict[str, bytes]] = {}
+    for platform in sorted(apps, key=[*PLATFORMS].index):
+        app = apps[platform]
+        found = {each: (app / each).read_bytes() for each in _names(app)}
+        own = {each for each, content in found.items() if _is_own(each, content, program)}
+        owned[platform] = {each: found[each] for each in found if each in own}
+        rest = {each: content for each, content in found.items() if each not in own}
+        if odd := sorted(each for each in rest.keys() | shared.keys() if rest.get(each) != shared.get(each)):
+            if len(owned) > 1:
+                raise UnfitInputError(f"is another file for {platform}", where=odd[0])
+            shared = rest
+    return shared, owned
+
+
+def _is_own(name: str, content: bytes, program: str) -> bool:
+    return content.startswith(ELF) or name == program or name.startswith(LICENSES)
 
 
 def _names(app: Path) -> list[str]:
-    """Return the paths of all files in `app`, sorted, without the two that `pack` adds.
+    """Return the paths of all files in `app`, sorted.
 
     Raises:
         UnfitInputError: The head cannot list a name.
     """
     names = sorted(path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file())
-    names = [name for name in names if name not in (HEAD, LIST)]
     # The names stand between single quotes in the head, one on each line.
     if odd := [name for name in names if not SPEAKABLE.fullmatch(name)]:
         raise UnfitInputError("the executable cannot contain a file of this name", where=odd[0])
     return names
 
 
-def _with_digests(template: str, payload: str, listed: str) -> bytes:
-    return _with_offset(template.replace("@DIGEST@", payload).replace("@LIST@", listed))
+def _script(name: str, version: str, shared: Sequence[str]) -> str:
+    script = files("bundler.freeze").joinpath("self_extract.sh").read_text(encoding="utf-8")
+    filled = {
+        "@NAME@": name,
+        "@VERSION@": version,
+        "@GLIBC@": ".".join(map(str, GLIBC_FLOOR)),
+        "@MUSL@": ".".join(map(str, MUSL_FLOOR)),
+        "@FILES@": "\n".join((LIST, HEAD, *shared)),
+    }
+    for placeholder, value in filled.items():
+        script = script.replace(placeholder, value)
+    return script
 
 
-def _with_offset(template: str) -> bytes:
-    offset, head = 0, b""
+def _part(script: str, shared: Mapping[str, bytes], own: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    """Return the list of all files of a platform, and the part of the payload that only it has."""
+    # Inside the payload, so that the program can tell a whole copy of the script from a damaged one.
+    head = script_digest(script).encode("ascii")
+    everything = {HEAD: head, **dict(sorted({**shared, **own}.items()))}
+    listed = "".join(f"{_digest(content)}  {name}\n" for name, content in everything.items()).encode("ascii")
+    # The end of the archive: the shared part before it has none.
+    end = bytes(2 * tarfile.BLOCKSIZE)
+    return listed, _compressed(_tar({LIST: listed, HEAD: head, **own}) + end)
+
+
+def _space(contents: Sequence[bytes]) -> int:
+    # The payload is next to the files while it is unpacked; it is not larger than if compressed quickly.
+    return sum(len(content) + len(zlib.compress(content, 1)) for content in contents) // 1_000_000 + 1
+
+
+def _headed(script: str, common: int, payloads: Sequence[Payload]) -> tuple[bytes, Table]:
+    table, head = Table(0, common, tuple(payloads)), b""
     # The head contains its own length, whose digits change the length.
-    while offset != len(head) + 1:
-        offset = len(head) + 1
-        head = template.replace("@OFFSET@", str(offset)).encode()
-    return head
+    while table.start != len(head) or not head:
+        table = Table(len(head), common, tuple(payloads))
+        head = table.head(script)
+    return head, table
 
 
-def _tar(app: Path) -> bytes:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _compressed(content: bytes) -> bytes:
+    # gzip and tar are on every host; mtime=0 keeps the bytes equal from build to build.
+    return gzip.compress(content, compresslevel=LEVEL, mtime=0)
+
+
+def _tar(contents: Mapping[str, bytes]) -> bytes:
+    """Return the members of an archive, without its end."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path in sorted(app.rglob("*"), key=lambda p: p.relative_to(app).as_posix()):
-            if not path.is_file():
-                continue
-            content = path.read_bytes()
-            member = tarfile.TarInfo(path.relative_to(app).as_posix())
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), EXECUTABLE if _runs(content) else PLAIN
             member.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))
             tar.addfile(member, io.BytesIO(content))
-    return raw.getvalue()
+        return raw.getvalue()
 
 
 def _runs(content: bytes) -> bool:
     return content.startswith((ELF, b"#!"))
 
 
-def settle(app: Path) -> None:
-    """Remove from the frozen directory `app` what differs between builds, and what is never loaded.
+def table(file: BinaryIO) -> Table:
+    """Return where the parts of an executable lie.
 
-    Dates and build paths go, so that the same inputs make the same bytes; debugging symbols are blanked.
+    Raises:
+        UnfitInputError: The file is no such executable, or is damaged.
     """
-    for path in app.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            keep = _settled_zip(content) if path.suffix == ".zip" else settled(path.name, content)
-            if keep != content:
-                path.write_bytes(keep)
+    return _read(file)[1]
 
 
-def settled(name: str, content: bytes) -> bytes:
-    """Return the content of the file `name` without dates, build paths and debugging symbols."""
-    if name.endswith(".pyc"):
-        return _settled_pyc(name, content)
-    return without_symbols(content) if content.startswith(ELF) else content
+def selected(file: BinaryIO, platforms: Sequence[str]) -> Iterator[bytes]:
+    """Yield an executable for some of the platforms that another one is for: what `pack` makes for these.
+
+    Args:
+        file: The executable.
+        platforms: Platforms that it is for.
+
+    Raises:
+        UnfitInputError: The file is no such executable, or is damaged.
+    """
+    script, whole = _read(file)
+    wanted = [each for each in whole.payloads if each.platform in platforms]
+    yield _headed(script, whole.common, wanted)[0]
+    yield from _range(file, whole.start, whole.common)
+    offsets = whole.offsets()
+    for each in wanted:
+        yield from _range(file, offsets[each.platform], each.size)
 
 
-def _settled_zip(content: bytes) -> bytes:
-    squashed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(squashed, "w") as target:
-        for name in sorted(source.namelist()):
-            # cx_Freeze writes the time of the build into it.
-            if name == "BUILD_CONSTANTS.pyc":
-                continue
-            member = zipfile.ZipInfo(name, SQUASHED_DATE)
-            member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, PLAIN << 16
-            target.writestr(member, settled(name.rpartition("/")[2], source.read(name)))
-    return squashed.getvalue()
+def _read(file: BinaryIO) -> tuple[str, Table]:
+    file.seek(0)
+    if not (found := split(file.read(HEAD_LIMIT))):
+        raise UnfitInputError("is no executable of Waybill, or is damaged", where=getattr(file, "name", ""))
+    return found
 
 
-def without_symbols(content: bytes) -> bytes:
-    """Blank the debugging sections of an ELF file: they are never loaded, and zeros pack to nothing."""
-    from elftools.elf.elffile import ELFFile
-
-    blanked = bytearray(content)
-    elf = ELFFile(io.BytesIO(content))
-    for section in elf.iter_sections():
-        keep = section["sh_flags"] & SHF_ALLOC or section["sh_type"] in ("SHT_NULL", "SHT_NOBITS")
-        if not keep and section.name.startswith((".debug_", ".zdebug_", ".symtab", ".strtab")):
-            start, size = section["sh_offset"], section["sh_size"]
-            blanked[start : start + size] = bytes(size)
-    return bytes(blanked)
-
-
-def _settled_pyc(name: str, content: bytes) -> bytes:
-    body = content[PYC_HEADER:]
-    if name.startswith("__main__"):
-        body = marshal.dumps(_renamed(marshal.loads(body), "main.py"))  # noqa: S302 - our own build's output
-    # Zeros for the modification time and size of the source.
-    return content[:8] + bytes(8) + body
-
-
-def _renamed(code: CodeType, file: str) -> CodeType:
-    constants = [_renamed(item, file) if isinstance(item, CodeType) else item for item in code.co_consts]
-    return code.replace(co_filename=file, co_consts=tuple(constants))
+def _range(file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
+    file.seek(start)
+    while size and (piece := file.read(min(size, MIB))):
+        size -= len(piece)
+        yield piece
+    if size:
+        raise UnfitInputError("is shorter than it must be", where=getattr(file, "name", ""))

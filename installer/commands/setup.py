@@ -22,7 +22,8 @@ from installer.host.atomic_file import remove_partial, rename_into_place, replac
 from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
-from installer.shared.frozen import executable, is_same_program
+from installer.shared.frozen import executable
+from installer.shared.one_file import is_same_program
 from installer.shared.secrecy.known import Secrets
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 
@@ -36,7 +37,7 @@ UNIT_TEXT = f"""\
 Description=Recover an interrupted Waybill transaction
 ConditionPathExistsGlob=/var/lib/waybill/*/txn/*.log
 RequiresMountsFor=/var/lib/waybill {PLACE}
-After=local-fs.target dbus.service containerd.service docker.service
+After=local-fs.target dbus.service containerd.service docker.service podman.socket
 
 [Service]
 Type=oneshot

@@ -12,28 +12,21 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 # Every start of an executable imports this module: what few of its functions need is imported there.
-if TYPE_CHECKING:
-    import re
-    from typing import BinaryIO
 
 MARKER = ".complete"
 LIST = ".files"
 """Lists every other file of the directory with its SHA-256, in the format of sha256sum."""
 
 HEAD = ".head"
-"""Has the SHA-256 of the shell script, see `head_digest`."""
+"""Has the SHA-256 of the shell script without its table, see `one_file.script_digest`."""
 
 VERSIONS = "python.json"
 """The versions of the `interpreter` and of the standard `library`."""
 
 SBOM, NOTICES = "licenses/sbom.cdx.json", "licenses/notices.txt"
 """What the build knows of the origin of every part: the SBOM (CycloneDX), and the texts of the licences."""
-
-_HEAD_LIMIT = 256 * 1024
-"""Bytes; the script has 20 KiB, most of it the names of the files."""
 
 LEFT_BEHIND = 3600.0
 """Seconds after which a half-unpacked directory is a remainder of a killed first start."""
@@ -111,64 +104,6 @@ def _lock(path: Path, how: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _fields(head: bytes) -> re.Match[bytes] | None:
-    import re
-
-    return re.search(
-        rb"^name=[a-z]+ digest=(?P<payload>[0-9a-f]{64}) offset=(?P<offset>[0-9]{1,6}) .*\n"
-        rb"(?:#.*\n)*list=(?P<list>[0-9a-f]{64})\n",
-        head,
-        re.MULTILINE,
-    )
-
-
-def head_digest(head: bytes) -> str:
-    """Return the SHA-256 of the shell script with zeros for the digests of what follows it.
-
-    It lies in the payload, whose own digest stands in the script: neither could hold the digest of the other.
-
-    Args:
-        head: The script, up to the payload.
-    """
-    import hashlib
-
-    if found := _fields(head):
-        for name in ("payload", "list"):
-            head = head[: found.start(name)] + b"0" * 64 + head[found.end(name) :]
-    return hashlib.sha256(head).hexdigest()
-
-
-def is_same_program(file: BinaryIO, home: Path | None = None) -> bool:
-    """Tell whether an executable is, byte by byte, the one that runs.
-
-    The unpacked directory decides: its name is the digest of the payload, which the script compared before it
-    unpacked it. The file that it came from may be on media that read differently the second time.
-
-    Args:
-        file: The executable, at its beginning.
-        home: The unpacked directory; that of this process by default.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    import hashlib
-
-    home = home or Path(sys.prefix)
-    start = file.read(_HEAD_LIMIT)
-    found = _fields(start)
-    if not found or not 0 < int(found["offset"]) <= len(start):
-        return False
-    head = start[: int(found["offset"]) - 1]
-    payload = hashlib.sha256(start[len(head) :])
-    while piece := file.read(_HEAD_LIMIT):
-        payload.update(piece)
-    return (
-        payload.hexdigest() == found["payload"].decode() == home.name.rpartition("-")[2]
-        and found["list"].decode() == hashlib.sha256((home / LIST).read_bytes()).hexdigest()
-        and head_digest(head) == (home / HEAD).read_text(encoding="ascii")
-    )
 
 
 def damaged(home: Path | None = None) -> list[str]:

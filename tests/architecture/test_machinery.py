@@ -54,7 +54,7 @@ MACHINERY: dict[str, tuple[Uses, tuple[str, ...]]] = {
             "installer/shared/bounded_child.py",
             "installer/core/trust/gpgv.py",
             "bundler/provenance/git_command.py",
-            "bundler/freeze/build.py",
+            "bundler/freeze/tools.py",
         ),
     ),
     "compress or decompress": (

@@ -23,7 +23,7 @@ HISTORY = TOP / "docs" / "adr"
 # Statements of the code, word for word; the words themselves; a text of somebody else.
 QUOTES = {TOP / "docs" / "reference" / "mutants.md", GLOSSARY}
 # All text files of these places except Python, JSON and Markdown: their comments and what they print.
-PLAIN = (".ci/run", ".ci/arm64", "Makefile", "pyproject.toml", "examples", "templates", "bundler/freeze")
+PLAIN = (".ci/run", ".ci/platforms", "Makefile", "pyproject.toml", "examples", "templates", "bundler/freeze")
 
 
 def below(folder: str, pattern: str) -> list[Path]:

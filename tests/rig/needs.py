@@ -21,6 +21,8 @@ from typing import NoReturn
 
 import pytest
 
+from bundler.freeze import wheels
+from bundler.freeze.platforms import PLATFORMS, native
 from tests.rig import baseline
 from tests.rig.cache import CACHE
 
@@ -55,6 +57,15 @@ def beside_python(name: str) -> Callable[[], str | None]:
 def _built(*names: str) -> Callable[[], str | None]:
     dist = Path(__file__).resolve().parents[2] / "dist"
     return lambda: str(dist) if all((dist / name).is_file() for name in names) else None
+
+
+def _other_wheels() -> str | None:
+    """Gives the platforms of which the locked wheels are unpacked, where those of all are."""
+    here = native()
+    work = Path(__file__).resolve().parents[2] / "build/freeze"
+    others = [each for each in PLATFORMS.values() if each != here]
+    there = all(wheels.place(work, each, wheels.COMPILED).is_dir() for each in others)
+    return " ".join(each.name for each in others) if here and there else None
 
 
 def _module(name: str) -> Callable[[], str | None]:
@@ -146,8 +157,13 @@ COMPONENTS: dict[str, Component] = {
     "fish": Component(on_path("fish"), apt("fish")),
     "groff": Component(on_path("groff"), apt("groff-base")),
     "mandoc": Component(on_path("mandoc"), apt("mandoc")),
+    "musl": Component(_with_root(in_cache("musl/usr/lib/x86_64-linux-musl/libc.so")), provisioned("musl")),
+    "other-wheels": Component(
+        _other_wheels, "python -m bundler.freeze.build wheels build/freeze all, in a checkout"
+    ),
     "busybox": Component(on_path("busybox"), apt("busybox-static")),
     "registry": Component(on_path("docker-registry"), apt("docker-registry")),
+    "containerd": Component(_with_root(on_path("containerd")), apt("containerd") + ", and run as root"),
     "cosign": Component(
         lambda: in_cache("cosign2/usr/bin/cosign")() or on_path("cosign")(), provisioned("cosign2")
     ),

@@ -1,7 +1,7 @@
 """Fetches what Debian stable cannot install beside itself, once, into the cache; tests never download.
 
     python tests/rig/provision.py all
-    (or some: avahi bao cosign2 cosign3 crane podman prometheus docker26 docker28 go-corpus host host-old
+    (or some: avahi bao cosign2 cosign3 crane musl podman prometheus docker26 docker28 go-corpus host host-old
     host-docker host-podman minimal)
 
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
@@ -82,6 +82,7 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     ),
     "exfat": ("exfat", Unpacked("bookworm", ("exfat-fuse", "exfatprogs", "libfuse2"))),
     "crane": ("crane", Unpacked("sid", ("crane",))),
+    "musl": ("musl", Unpacked("trixie", ("musl", "busybox-static", "bash-static"))),
     "podman": (
         "podman",
         Unpacked(
@@ -116,7 +117,7 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
     "host-podman": (
         "hosts/trixie-podman.tar",
-        RootFs("trixie", (*SYSTEMD, "podman", "netavark", "aardvark-dns", "runc", "conmon")),
+        RootFs("trixie", (*SYSTEMD, "podman", "netavark", "aardvark-dns", "runc", "conmon", "catatonit")),
     ),
     "minimal": (
         "hosts/minimal.tar",

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.freeze import self_extract
-from tests.bundler.freeze.packed import DATA, PROGRAM
+from tests.bundler.freeze.packed import DATA, PROGRAM, pack
 from tests.rig.needs import needs
 
 
@@ -45,6 +44,6 @@ def app(tmp_path: Path) -> Path:
 def tool(app: Path, tmp_path: Path) -> Path:
     made = tmp_path / "stick" / "tool"
     made.parent.mkdir()
-    made.write_bytes(self_extract.pack(app, "tool", "1.2.3"))
+    made.write_bytes(pack(app, "tool", "1.2.3"))
     made.chmod(0o755)
     return made

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from bundler.freeze import build, check
+from bundler.freeze import build, check, elf, platforms
 from installer.core.errors import UnfitInputError, UsageError
 from installer.shared.frozen import module_name
 
 INSTALL = {*check.WANTED["install"]}
+GLIBC, MUSL = (platforms.PLATFORMS[f"linux/amd64{libc}"] for libc in ("", "-musl"))
 
 
 def said(names: set[str], program: str = "install") -> list[str]:
@@ -40,15 +43,15 @@ def test_signing_building_and_foreign_licences_never_ship_in_install(name: str) 
 def test_a_library_that_needs_a_newer_glibc_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
     (tmp_path / "lib.so").write_bytes(library.read_bytes())
-    assert list(check.library_problems(tmp_path)) == []
+    assert list(check.library_problems(tmp_path, GLIBC)) == []
     monkeypatch.setattr(check, "GLIBC_FLOOR", (2, 3))
-    assert "needs glibc 2." in str(next(check.library_problems(tmp_path)))
+    assert "needs glibc 2." in str(next(check.library_problems(tmp_path, GLIBC)))
 
 
 def test_what_this_python_needs_is_read_from_it() -> None:
-    libraries, versions = check.requirements(Path(os.path.realpath(sys.executable)).read_bytes())
-    assert "libc.so.6" in libraries
-    assert (2, 2, 5) in versions or (2, 17) in versions
+    found = elf.needs(Path(os.path.realpath(sys.executable)).read_bytes())
+    assert "libc.so.6" in found.libraries
+    assert (2, 2, 5) in found.glibc or (2, 17) in found.glibc
 
 
 def test_a_library_that_a_host_may_lack_is_named(tmp_path: Path) -> None:
@@ -56,7 +59,51 @@ def test_a_library_that_a_host_may_lack_is_named(tmp_path: Path) -> None:
     content = library.read_bytes()
     assert b"libpthread.so.0\0" in content
     (tmp_path / "lib.so").write_bytes(content.replace(b"libpthread.so.0\0", b"libreadly.so.99\0"))
-    assert "needs libreadly.so.99, which hosts may not have" in str(next(check.library_problems(tmp_path)))
+    assert "needs libreadly.so.99, which hosts may not have" in str(
+        next(check.library_problems(tmp_path, GLIBC))
+    )
+
+
+def test_a_library_of_glibc_has_no_place_in_a_directory_for_musl(tmp_path: Path) -> None:
+    (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
+    shutil.copy(library, tmp_path / "lib.so")
+    said = [problem.what for problem in check.library_problems(tmp_path, MUSL)]
+    assert "needs libc.so.6, which hosts may not have" in said
+    assert "needs glibc 2.14" in said
+
+
+def test_a_library_for_another_processor_is_named(tmp_path: Path) -> None:
+    (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
+    shutil.copy(library, tmp_path / "lib.so")
+    arm = platforms.PLATFORMS["linux/arm64"]
+    assert "is for another machine (EM_X86_64)" in [
+        problem.what for problem in check.library_problems(tmp_path, arm)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("search", "refused"),
+    [
+        ("$ORIGIN", False),
+        ("$ORIGIN/../lib", False),
+        ("$ORIGIN/../../freeze_core.libs", True),
+        ("/usr/local/lib", True),
+        ("lib", True),
+        ("$ORIGIN:$ORIGIN/../..", True),
+    ],
+)
+def test_a_library_that_loads_others_from_outside_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str, *, refused: bool
+) -> None:
+    """Others may be able to write to directories next to the program's own."""
+    (library,) = Path(zstandard.__file__).parent.glob("backend_c.*.so")
+    (tmp_path / "lib").mkdir()
+    shutil.copy(library, tmp_path / "lib/lib.so")
+    found = replace(elf.needs(library.read_bytes()), paths=tuple(search.split(":")))
+    monkeypatch.setattr(check, "needs", lambda _content: found)
+    said = [problem.what for problem in check.library_problems(tmp_path, GLIBC)]
+    wrong = search.rpartition(":")[2]
+    assert said == ([f"loads libraries from {wrong}, outside of its own directory"] if refused else [])
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -65,7 +112,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         library.writestr("bundler/sign.pyc", b"")
         library.writestr("jinja2/__init__.pyc", b"")
     with pytest.raises(UnfitInputError) as caught:
-        check.check(tmp_path, "install")
+        check.check(tmp_path, "install", GLIBC)
     assert len(caught.value.problems) == len(check.WANTED["install"])
 
 
@@ -90,33 +137,10 @@ def test_modules_are_told_from_other_files(file: str, name: str) -> None:
     assert module_name(file) == name
 
 
-def test_an_executable_that_carries_no_installer_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with pytest.raises(UsageError, match="does not contain `install`"):
-        build.write_installer(tmp_path / "out")
-
-
-def test_the_carried_installer_is_written_in_one_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "embedded").mkdir()
-    (tmp_path / "embedded" / "install").write_bytes(b"program")
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    out = tmp_path / "stick" / "install"
-    build.write_installer(out)
-    assert out.read_bytes() == b"program"
-    assert out.stat().st_mode & 0o777 == 0o755
-    assert [path.name for path in out.parent.iterdir()] == ["install"]
-
-
 def test_only_a_checkout_with_the_right_python_builds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "PLATFORMS", {})
+    monkeypatch.setattr(platforms, "PLATFORMS", {})
     with pytest.raises(UsageError, match=r"Python 3\.11"):
         build.build(tmp_path / "out", "install")
 

@@ -14,6 +14,7 @@ import pytest
 
 from bundler.freeze import build
 from bundler.freeze.check import check
+from bundler.freeze.platforms import native
 from installer.shared.frozen import SBOM, carried
 from tests.rig.host import Host
 from tests.rig.needs import needs
@@ -79,7 +80,9 @@ def test_install_carries_every_module_of_the_installer(unpacked: dict[str, Path]
 
 @pytest.mark.parametrize("name", ["install", "bundle"])
 def test_an_unpacked_executable_passes_its_check(unpacked: dict[str, Path], name: str) -> None:
-    check(unpacked[name], name)
+    own = native()
+    assert own
+    check(unpacked[name], name, own)
 
 
 @pytest.mark.parametrize("name", ["install", "bundle"])

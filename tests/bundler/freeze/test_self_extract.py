@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bundler.freeze import self_extract
+from bundler.freeze import settle
 from installer.shared.child_env import child_environment
-from tests.bundler.freeze.packed import DATA, SHELLS, damage, refusal, run, unpacked, wait_for
+from tests.bundler.freeze.packed import DATA, SHELLS, damage, pack, refusal, run, unpacked, wait_for
 from tests.rig.answers import Document
 from tests.rig.needs import needs
 
@@ -54,7 +54,7 @@ class TestStart:
 
     def test_the_umask_stays_the_users(self, app: Path, tool: Path, trusted: Path) -> None:
         (app / "tool").write_text("#!/bin/sh\numask\n")
-        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        tool.write_bytes(pack(app, "tool", "1"))
         command = ["sh", "-c", f"umask 027; {tool}; {tool}"]
         done = subprocess.run(
             command, env={**os.environ, "WAYBILL_CACHE": str(trusted)}, capture_output=True, check=True
@@ -133,7 +133,7 @@ class TestStart:
         if shell == "busybox":
             needs("busybox")
         (app / "tool").write_text(f"#!/bin/sh\nls -l /proc/$$/fd >{trusted}/seen\necho end || :\n")
-        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        tool.write_bytes(pack(app, "tool", "1"))
         words = " ".join(SHELLS[shell])
         for _ in range(2):
             command = ["sh", "-c", f"exec {words} {tool} x {stream}"]
@@ -264,7 +264,7 @@ class TestFaults:
         self, tool: Path, app: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SOURCE_DATE_EPOCH", str(2**32))
-        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        tool.write_bytes(pack(app, "tool", "1"))
         done = run(tool, trusted, "x")
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -274,7 +274,7 @@ class TestFaults:
         self, tool: Path, app: Path, trusted: Path, number: signal.Signals, shell: str
     ) -> None:
         (app / "tool").write_text(f"#!/bin/sh\n: >{trusted}/started\nexec sleep 60\n")
-        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        tool.write_bytes(pack(app, "tool", "1"))
         environment = {**os.environ, "WAYBILL_CACHE": str(trusted / "c")}
         child = subprocess.Popen([shell, str(tool)], env=environment, start_new_session=True)
         wait_for((trusted / "started").exists)
@@ -292,7 +292,7 @@ class TestFaults:
     def test_a_full_place_is_told_and_left_clean(self, tool: Path, app: Path, trusted: Path) -> None:
         needs("unshare")
         (app / "big").write_bytes(os.urandom(3 << 20))
-        tool.write_bytes(self_extract.pack(app, "tool", "1"))
+        tool.write_bytes(pack(app, "tool", "1"))
         mount = 'mount -t tmpfs -o size=4m,mode=700 tmpfs "$1"'
         script = mount + ' && { WAYBILL_CACHE=$1 "$2"; status=$?; ls -A "$1"; exit $status; }'
         command = ["unshare", "-m", "sh", "-c", script, "sh", str(trusted), str(tool)]
@@ -341,22 +341,22 @@ class TestPack:
         shutil.copytree(app, copy)
         for path in copy.rglob("*"):
             os.utime(path, (1, 1))
-        assert self_extract.pack(app, "tool", "1") == self_extract.pack(copy, "tool", "1")
+        assert pack(app, "tool", "1") == pack(copy, "tool", "1")
 
     def test_dates_and_build_paths_are_taken_out(self, tmp_path: Path) -> None:
         made = []
         for name in ("one", "two"):
             code = compile("def f():\n    return 1\n", f"/{name}/main.py", "exec")
             stamp = name.encode().ljust(8)
-            made.append(self_extract.settled("__main__tool.pyc", b"magic123" + stamp + marshal.dumps(code)))
+            made.append(settle.settled("__main__tool.pyc", b"magic123" + stamp + marshal.dumps(code)))
         assert made[0] == made[1]
-        assert self_extract.settled("data", b"magic123 kept") == b"magic123 kept"
+        assert settle.settled("data", b"magic123 kept") == b"magic123 kept"
 
     def test_a_library_without_symbols_still_loads(self, tmp_path: Path) -> None:
         shutil.copytree(Path(zstandard.__file__).parent, tmp_path / "zstandard")
         (library,) = tmp_path.glob("zstandard/backend_c.*.so")
         original = library.read_bytes()
-        blanked = self_extract.without_symbols(original)
+        blanked = settle.without_symbols(original)
         library.write_bytes(blanked)
         program = "import zstandard as z; print(z.__file__, z.decompress(z.compress(b'good')))"
         command = [sys.executable, "-c", program]

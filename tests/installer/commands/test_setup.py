@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from bundler.freeze import self_extract
 from installer import __version__
 from installer.commands import setup as module
 from installer.commands.setup import NAME, PLACE, UNIT, UNIT_TEXT, UNITS, setup
@@ -23,6 +22,7 @@ from installer.core.errors import HostNotReadyError, MediaError, RefusedError, U
 from installer.host.system import System
 from installer.shared.process import Completed
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
+from tests.bundler.freeze.packed import pack
 from tests.rig.bench import Bench, release
 from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.needs import needs
@@ -39,7 +39,7 @@ def executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         (tmp_path / "app/data").write_bytes(random.Random(1).randbytes(5000))
         made = tmp_path / "media/install"
         made.parent.mkdir()
-        made.write_bytes(self_extract.pack(tmp_path / "app", "install", __version__))
+        made.write_bytes(pack(tmp_path / "app", "install", __version__))
         made.chmod(0o755)
         monkeypatch.setenv("WAYBILL_CACHE", cache)
         subprocess.run([made, "--version"], capture_output=True, check=True)
@@ -125,7 +125,7 @@ def test_another_version_on_the_media_is_not_what_runs(
     system: System, executable: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "app/data").write_bytes(b"of another version")
-    executable.write_bytes(self_extract.pack(tmp_path / "app", "install", __version__))
+    executable.write_bytes(pack(tmp_path / "app", "install", __version__))
     with pytest.raises(MediaError, match="not the executable that runs") as caught:
         setup(system, "production")
     assert caught.value.exit_code == 18
