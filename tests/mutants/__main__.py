@@ -41,7 +41,7 @@ KILLED = ("killed", "timeout", "segfault", "check was interrupted by user")
 """What counts as noticed. A signal of a test that nothing holds back any more ends pytest as Ctrl-C does."""
 TO_SEE = (
     "the tests fail although nothing is changed; to see which: "
-    "cd build/mutants/work/mutants && MUTANT_UNDER_TEST= "
+    "cd build/mutants/*/mutants && MUTANT_UNDER_TEST= "
     f"{sys.executable} -m pytest -x -k '{PASSED_OVER}' TESTS"
 )
 """mutmut collects its statistics in a process of its own, and loses what the tests print there."""
