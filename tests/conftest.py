@@ -14,6 +14,7 @@ from tests.rig.fixtures import (  # noqa: F401
     airgap,
     any_cosign,
     boot,
+    containerd,
     cosign,
     cosign3,
     docker20,

@@ -112,7 +112,8 @@ def _planned(plan: Plan, new: Entry | None) -> dict[str, Any]:
     past = {"past": [f"{each.version}: {step}" for each, step in passed]} if passed else {}
     lost = plan.cluster.accepted if plan.cluster else ""
     accepted = {"quorum_loss": lost} if lost else {}
-    return known | (_release(entry) if entry else {}) | past | accepted
+    purged = {"purged": list(plan.purged)} if plan.purged else {}
+    return known | (_release(entry) if entry else {}) | past | accepted | purged
 
 
 def _release(entry: Entry) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from installer.core.timestamps import format_time
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method_registry import methods
 from installer.host.context import Context
-from installer.planning.removal import recorded_inventory
+from installer.planning.removal.inventory import recorded_inventory
 from installer.shared.terminal.listing import Row, listed
 
 PREDICATE = "urn:waybill:removal:v1"
@@ -81,7 +81,9 @@ class RemovalCheck:
     def summary(self) -> dict[str, Any]:
         """Return what the audit log records of the result."""
         stays, left = ([f"{row.name}: {row.what}" for row in self.of(how)] for how in ("stays", "left"))
-        return {"gone": self.counts, "stays": stays, "left": left}
+        data = {kind for method in methods() for kind in method.data_kinds}
+        purged = [row.name for row in self.of("gone") if row.kind in data]
+        return {"gone": self.counts, "stays": stays, "left": left, **({"purged": purged} if purged else {})}
 
     def require_clean(self) -> None:
         """Raise an error if something is left.

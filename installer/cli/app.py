@@ -311,6 +311,12 @@ def remove(
     ],
     *,
     on_drift: OnDrift = None,
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge", help="Delete the data of the product, too: the named volumes of its Compose projects."
+        ),
+    ] = False,
     allow_quorum_loss: AllowQuorumLoss = False,
     yes: Yes = False,
     wait: Wait = 0,
@@ -318,13 +324,14 @@ def remove(
 ) -> None:
     """Remove a product from this host, and check that nothing of it is left.
 
-    A product that is not there is no error: scripts can repeat the command.
+    Data stay unless --purge is given; it can follow a removal, too. A product that is not there is no error:
+    scripts can repeat the command.
     """
     from installer.commands.remove import remove
 
     session = where.session(wait)
     drift = Choice(on_drift=on_drift).options().drift
-    done = remove(session, product, drift, yes=yes, allow_quorum_loss=allow_quorum_loss)
+    done = remove(session, product, drift, yes=yes, allow_quorum_loss=allow_quorum_loss, purge=purge)
     console.result(done.text(everything=console.everything), done.as_json)
     if done.removal is not None:
         done.removal.require_clean()

@@ -11,11 +11,13 @@ from installer.commands.common.session import Session
 from installer.core.errors import UsageError
 from installer.core.trust.root import PRODUCT
 from installer.host.context import Context
-from installer.planning import removal
 from installer.planning.drift import NOTHING_SAID, Policy
-from installer.planning.plan import Options
+from installer.planning.plan import Options, Plan
 from installer.planning.planner import plan_remove
+from installer.planning.removal import inventory
+from installer.planning.removal.plans import plan_purge
 from installer.shared.ui import Ui
+from installer.state.state import State
 
 
 def remove(
@@ -25,6 +27,7 @@ def remove(
     *,
     yes: bool = False,
     allow_quorum_loss: bool = False,
+    purge: bool = False,
 ) -> TransactionResult:
     """Remove a product. The result says what is left of it; where it is removed already, it is checked again.
 
@@ -34,6 +37,7 @@ def remove(
         on_drift: What becomes of files that were edited on this host.
         yes: Whether nobody is asked.
         allow_quorum_loss: Whether the cluster of the host may lose its quorum.
+        purge: Whether its data are deleted, too, also after a removal that left them.
 
     Raises:
         WaybillError: It is refused, or failed.
@@ -49,26 +53,42 @@ def remove(
         context = session.context(name)
         # A second `remove` checks what the first one left, so that a problem can be fixed and checked
         # again.
-        checked = check_removed(context, session.wait, session.ui)
+        checked = check_removed(context, session.wait, session.ui, purge=purge)
         if checked is not None:
             return checked
-        options = Options(drift=on_drift, allow_quorum_loss=allow_quorum_loss)
-        return ask_and_execute(session, context, lambda state: plan_remove(context, state, options), yes=yes)
+        options = Options(drift=on_drift, allow_quorum_loss=allow_quorum_loss, purge=purge)
+
+        def plan(state: State) -> Plan:
+            later = plan_purge(context, state) if purge and state.current is None else None
+            return later or plan_remove(context, state, options)
+
+        return ask_and_execute(session, context, plan, yes=yes)
 
 
-def check_removed(context: Context, wait: float = 0.0, ui: Ui | None = None) -> TransactionResult | None:
-    """Look again for what a removal left, where that was the last transaction; None where a release runs.
+def check_removed(
+    context: Context, wait: float = 0.0, ui: Ui | None = None, *, purge: bool = False
+) -> TransactionResult | None:
+    """Look again for what a removal left, where that was the last transaction.
+
+    Args:
+        context: The product.
+        wait: Seconds to wait for another install.
+        ui: Reports what was recovered.
+        purge: Whether data that it left are to be deleted.
+
+    Returns:
+        The result; None where a release runs, or there are data to delete.
 
     Raises:
         WaybillError: Another install runs, or what an earlier one left cannot be recovered.
     """
     with exclusive(context, wait, ui) as (state, _):
-        found = removal.last_removal(context, state)
-        if found is None:
+        found = inventory.last_removal(context, state)
+        if found is None or (purge and plan_purge(context, state)):
             return None
         # What was in use at the removal may be free by now.
         number, items = found
-        removal.remove_again(context, items)
+        inventory.remove_again(context, items)
         check = check_removal(context, number, items)
         row = {
             "verb": "remove",

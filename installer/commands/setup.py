@@ -37,7 +37,7 @@ UNIT_TEXT = f"""\
 Description=Recover an interrupted Waybill transaction
 ConditionPathExistsGlob=/var/lib/waybill/*/txn/*.log
 RequiresMountsFor=/var/lib/waybill {PLACE}
-After=local-fs.target dbus.service containerd.service docker.service
+After=local-fs.target dbus.service containerd.service docker.service podman.socket
 
 [Service]
 Type=oneshot

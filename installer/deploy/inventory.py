@@ -13,6 +13,8 @@ from installer.host.context import Context
 # The value is in journals on hosts, and cannot change.
 RECORD = "removal.account"
 """Kind of the operation that holds the inventory in the journal of a removal."""
+KEPT = "has data of the product"
+"""Why data stay that a removal would delete if it were told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class InventoryItem:
             (`Method.item_kinds`).
         name: Its path, or the name by which its kind is known.
         mark: What tells it from another of the same name: a file's SHA-256, a link's target, a release's
-            version, an image's id in a classic store.
-        other: An image's id in a containerd store.
+            version, an image's id in a classic store, a volume's project.
+        other: An image's id in a containerd store, the engine of a volume.
         why: Why it stays; empty for what is removed.
     """
 

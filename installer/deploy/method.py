@@ -18,6 +18,8 @@ from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.state.release import Release
 
+DATA = "data"
+"""The option of a step that says why each of its data stays, empty for what goes; set by the plan only."""
 SPARED = "spared"
 """The option of a step with units that names those which are left alone if they run; set by the plan only."""
 
@@ -29,7 +31,7 @@ class Target:
     Attributes:
         release: The release.
         options: `Deployment.options`; empty for `files`, which every release has. For `images`, `engine` says
-            whether they belong in the container engine; `SPARED` may be added to a step with units.
+            whether they belong in the container engine; the plan may add `SPARED` and `DATA`.
     """
 
     release: Release
@@ -52,6 +54,8 @@ class Method(ABC):
     name: ClassVar[str]
     item_kinds: ClassVar[tuple[str, ...]] = ()
     """Kinds of the items in its inventory, each known to one method only."""
+    data_kinds: ClassVar[tuple[str, ...]] = ()
+    """Those of them that are data of the site: a removal leaves them unless it is told to delete them."""
 
     @property
     def spec(self) -> MethodSpec:
@@ -134,6 +138,23 @@ class Method(ABC):
                 the running one included.
         """
         return ()
+
+    def data(self, context: Context, target: Target) -> Iterable[InventoryItem]:
+        """Return the data that the step has on the host, of `data_kinds`. Default: none.
+
+        `why` says why an item is never deleted: it is not certain that nobody else needs it.
+
+        Raises:
+            StepError: It cannot be looked at.
+            ThirdStateError: A file that says what it is was changed.
+        """
+        return ()
+
+    def purge(self, context: Context, items: Sequence[InventoryItem]) -> None:
+        """Delete data that `data` returned, once the removal is committed; twice is once. Default: nothing.
+
+        What cannot be deleted stays, and is for `residue` to report. Only called where there are items.
+        """
 
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Look at the host after a removal and yield what became of each item of its own kinds.

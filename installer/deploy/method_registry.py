@@ -17,6 +17,7 @@ _MODULES = {IMAGES.name: "installer.images.method"}
 """Where a method is that is not in `installer/deploy/NAME.py`, or in the package `installer/deploy/NAME`."""
 _OPERATIONS = {
     "image": "installer.images.method",
+    "data": "installer.deploy.purge",
     "on_change": "installer.deploy.configuration.operations",
     "release": "installer.deploy.place_release",
     "removal": "installer.deploy.inventory",

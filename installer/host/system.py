@@ -373,7 +373,7 @@ class System(Host):
         *,
         timeout: float,
         env: Mapping[str, str | None] | None = None,
-        stdin: bytes = b"",
+        stdin: bytes | Iterable[bytes] = b"",
         cwd: str | None = None,
         memory: int = 0,
     ) -> Completed:

@@ -120,6 +120,14 @@ class Engine:
             if found is not None:
                 yield found.diff_ids
 
+    def blobs(self) -> frozenset[str]:
+        """Return the digests of the stored blobs that need not be sent; Docker tells of none.
+
+        Raises:
+            EngineError: The engine does not answer.
+        """
+        return frozenset()
+
     def load(
         self, chunks: Iterable[bytes], payload: int, advance: Callable[[int], None] = lambda _count: None
     ) -> frozenset[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Store = Literal["classic", "containerd"]
-Product = Literal["Docker", "Podman"]
-OLDEST = {"Docker": (20, 10), "Podman": (4, 3)}
+Product = Literal["Docker", "Podman", "containerd"]
+OLDEST = {"Docker": (20, 10), "Podman": (4, 3), "containerd": (1, 6)}
 """The oldest version of each engine that is used."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "amd64": "amd64"}
 _PODMAN_SCRATCH = "/var/tmp"  # noqa: S108 - Podman's directory, only looked at
@@ -60,6 +60,25 @@ class EngineInfo:
     def command(self) -> str:
         """The command line of the engine, for people."""
         return self.product.lower()
+
+    @property
+    def unit(self) -> str:
+        """The unit whose log is that of the engine."""
+        return self.command
+
+    def removing(self, *names: str) -> str:
+        """Return the command that removes names of images, as texts have it."""
+        return f"`{self.command} rmi {' '.join(names)}`"
+
+    @property
+    def tags(self) -> str:
+        """The command that gives an image a name."""
+        return f"{self.command} tag"
+
+    @property
+    def prunes(self) -> str:
+        """The command that removes images which no container uses."""
+        return f"{self.command} image prune"
 
     @property
     def release(self) -> tuple[int, int]:

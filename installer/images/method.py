@@ -21,7 +21,7 @@ from installer.deploy.method import Method, Target
 from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.host import Host
-from installer.images import docker_engine, old_store, operations, prune, residue
+from installer.images import engines, old_store, operations, prune, residue
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
 from installer.images.engine_info import OLDEST
@@ -54,7 +54,7 @@ class Images(Method):
         if not _loaded(context, new):
             return []
         try:
-            engine = docker_engine.connect(context.system)
+            engine = engines.connect(context.system)
         except EngineError as error:
             return [Problem(error.where, error.what, error.hint)]
         # Each check needs what the one before has found in order, so the first problems are reported alone.
@@ -72,7 +72,7 @@ class Images(Method):
         if not images:
             return [f"remove image {image.reference}" for image in _loaded(context, old)]
         try:
-            engine = docker_engine.connect(context.system)
+            engine = engines.connect(context.system)
         except EngineError as error:
             return [f"load image {image.reference} ({error.what})" for image in images]
         with closing(engine):
@@ -98,7 +98,7 @@ class Images(Method):
             ]
         problems = []
         try:
-            with closing(docker_engine.connect(context.system)) as engine:
+            with closing(engines.connect(context.system)) as engine:
                 for image in images:
                     now = operations.id_of(engine, image.reference)
                     if not operations.complete(context, engine, image):
@@ -161,7 +161,7 @@ def _engine_operations(context: Context, old: Target | None, new: Target | None)
         args = {"images": [asdict(image) for image in before], "engine": engine_address()}
         label = f"remove {_count(len(before), 'image')}"
         return [Op("image.drop", args, "activate", label)] if before else []
-    with closing(docker_engine.connect(context.system)) as engine:
+    with closing(engines.connect(context.system)) as engine:
         lacking = [
             image
             for image in images
@@ -228,7 +228,7 @@ def _space_problems(context: Context, engine: Engine, images: Sequence[Image]) -
         needed = dict.fromkeys(engine.info.roots, grown) | {scratch: 2 * passing}
         if len({Path(folder).stat().st_dev for folder in needed}) == 1:
             needed = dict.fromkeys(engine.info.roots, grown + 2 * passing)
-    hint = f"free space there with `{engine.info.command} image prune`, or use a larger disk"
+    hint = f"free space there with `{engine.info.prunes}`, or use a larger disk"
     # Of this machine: the engine's data is not below `--root`.
     free = {folder: Host().space(folder).bytes for folder in needed}
     return [
@@ -244,7 +244,7 @@ def space_needed(context: Context, engine: Engine, images: Sequence[Image]) -> t
     """Return the bytes that an engine keeps of what it lacks of some images, and those of its own copies."""
     grown, stored = dict[str, int](), dict[str, int]()
     passing = 0
-    for ship in _loads(context, engine, images):
+    for ship in _loads(context, engine, images, operations.present_chains(engine)):
         for place, chain in enumerate(_chains(ship.image)):
             if place not in ship.left_out:
                 grown[chain] = ship.image.layers[place].expanded
@@ -260,22 +260,23 @@ def _chains(image: Image) -> list[str]:
     return chain_ids(tuple(layer.diff_id for layer in image.layers))
 
 
-def _loads(context: Context, engine: Engine, images: Sequence[Image]) -> Iterator[ImageLoad]:
-    """Yield what is sent of each image that an engine lacks, in order."""
-    present = operations.present_chains(engine)
+def _loads(
+    context: Context, engine: Engine, images: Sequence[Image], present: frozenset[str]
+) -> Iterator[ImageLoad]:
+    """Yield what is sent of each image that an engine lacks, in order; it has the layers `present`."""
     for image in images:
         if not operations.complete(context, engine, image):
             ship = operations.image_load(context, engine, image, Path(), present)
             yield ship
-            # What one image brings is not sent again for the next.
-            if ship.form == "docker":
-                present |= set(_chains(image))
+            # What one image brings is not sent again for the next, unless the engine takes all of each.
+            if not engine.info.takes_every_layer:
+                present |= set(operations.known_by(image, ship.form))
 
 
 def _load_lines(context: Context, engine: Engine, images: Sequence[Image]) -> list[str]:
     before, lines = operations.present_chains(engine), []
-    for ship in _loads(context, engine, images):
-        there, chains = len(ship.left_out), _chains(ship.image)
+    for ship in _loads(context, engine, images, before):
+        there, chains = len(ship.left_out), operations.known_by(ship.image, ship.form)
         now = sum(chain in before for chain in chains)
         where = "already in the engine" if there == now else "in the engine by then"
         line = f"load image {ship.image.reference}"

@@ -19,7 +19,7 @@ from installer.core.format.manifest import Image, Layer
 from installer.core.oci.documents import platform_matches
 from installer.deploy.operation import Handler, Json, StepError, ThirdStateError
 from installer.host.context import Context
-from installer.images import docker_engine
+from installer.images import engines
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError, InUseError
 from installer.images.engine_info import EngineImage
@@ -96,7 +96,7 @@ def engine_of(context: Context, args: Json | None = None) -> Iterator[Engine]:
     """
     address = str((args or {}).get("engine", ""))
     try:
-        with closing(docker_engine.connect(context.system, address)) as engine:
+        with closing(engines.connect(context.system, address)) as engine:
             yield engine
     except EngineError as error:
         raise StepError(error.what, where=error.where, hint=error.hint) from error
@@ -112,19 +112,25 @@ def image_load(
         engine: The engine.
         image: The image; the engine lacks it.
         release: Directory with the blobs.
-        present: Chains of layers that the engine has already, from `present_chains`.
+        present: What of its layers the engine has already, from `present_chains`.
     """
     form: Form = "oci" if engine.info.store == "containerd" else "docker"
-    chains = chain_ids(tuple(layer.diff_id for layer in image.layers))
-    left_out = frozenset(place for place, chain in enumerate(chains) if chain in present)
+    left_out = frozenset(place for place, each in enumerate(known_by(image, form)) if each in present)
     return ImageLoad(image, release, private_name(context, image, "staged"), form, left_out)
 
 
+def known_by(image: Image, form: Form) -> list[str]:
+    """Return by what an engine that reads a form of archive knows each layer of an image."""
+    if form == "oci":
+        return [layer.digest for layer in image.layers]
+    return chain_ids(tuple(layer.diff_id for layer in image.layers))
+
+
 def present_chains(engine: Engine) -> frozenset[str]:
-    """Return the chains of layers that need not be sent; ADR 0301 says which engines find none by chain."""
+    """Return the chains of layers, or their blobs, that need not be sent; see ADR 0301 and 0749."""
     if engine.info.takes_every_layer:
         return frozenset()
-    return frozenset(chain for layers in engine.layer_lists() for chain in chain_ids(layers))
+    return engine.blobs().union(*map(chain_ids, engine.layer_lists()))
 
 
 class _Meter:
@@ -212,7 +218,7 @@ class LoadImage(Handler):
             raise EngineError(
                 f"the engine has {found.id if found else 'nothing'} after loading, not the signed {wanted}",
                 where=ship.image.reference,
-                hint=f"nothing was tagged; check the engine's log (`journalctl -u {engine.info.command}`), "
+                hint=f"nothing was tagged; check the engine's log (`journalctl -u {engine.info.unit}`), "
                 "then run the command again",
             )
         # A power cut can leave layers that no image has and that the engine takes for present, although their
@@ -286,7 +292,7 @@ class TagImages(Handler):
                     raise ThirdStateError(
                         f"this tag was moved by somebody else: it points to {now}",
                         where=tag["name"],
-                        hint=f"move it back with `{engine.info.command} tag`: it pointed to {before}",
+                        hint=f"move it back with `{engine.info.tags}`: it pointed to {before}",
                     )
                 _point(engine, tag["name"], before)
             engine.sync()

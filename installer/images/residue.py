@@ -9,7 +9,7 @@ from installer.core.format.manifest import Image
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.operation import StepError
 from installer.host.context import Context
-from installer.images import docker_engine
+from installer.images import engines
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
 from installer.images.operations import engine_of, private_name, private_prefix
@@ -21,7 +21,7 @@ _PRIVATE = ("waybill.local/", "root.waybill.local/")
 def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
     """Look for images by id, for their names, and for private names of the product."""
     try:
-        with closing(docker_engine.connect(context.system)) as engine:
+        with closing(engines.connect(context.system)) as engine:
             known = set[str]()
             for item in items:
                 id_ = item.other if engine.info.store == "containerd" else item.mark
@@ -32,8 +32,10 @@ def residue(context: Context, items: Sequence[InventoryItem]) -> Iterator[Residu
             for name in engine.names(private_prefix(context)):
                 found = engine.find(name)
                 if found is not None and found.id not in known and not name.endswith(FOUND):
-                    what = "has a name that Waybill uses for this product"
-                    hint = f"run `{engine.info.command} rmi {name}`"
+                    what, hint = (
+                        "has a name that Waybill uses for this product",
+                        f"run {engine.info.removing(name)}",
+                    )
                     yield Residue("left", "image", name, what, hint, found.id)
     except EngineError as error:
         what = f"cannot be checked: {error.what}"
@@ -56,8 +58,14 @@ def _residue(context: Context, engine: Engine, name: str, id_: str) -> Residue:
     # A private name that only a container protects goes with the container; without one it should be gone.
     if reasons and (users or not ours):
         return Residue("stays", "image", name, "; ".join(reasons), id=found.id)
-    hint = f"run `{engine.info.command} rmi {' '.join(ours) or id_}`"
-    return Residue("left", "image", name, "is still there", hint, found.id)
+    return Residue(
+        "left",
+        "image",
+        name,
+        "is still there",
+        f"run {engine.info.removing(*(ours or [id_]))}",
+        found.id,
+    )
 
 
 def remove_residue(context: Context, items: Sequence[InventoryItem]) -> None:

@@ -78,12 +78,8 @@ def other_products(context: Context, resolver: Resolver) -> OtherProducts:
         resolver: Resolves their paths.
     """
     found = OtherProducts()
-    system, layout = context.system, context.layout
-    for name in system.names(layout.state):
-        other = Layout(name, layout.state)
-        # Files of Waybill's own have a dot in their names; a product never has.
-        if name == layout.product or "." in name or not system.is_dir(other.base):
-            continue
+    for other in other_layouts(context):
+        name = other.product
         try:
             _collect(replace(context, layout=other), found, resolver)
         except OSError as error:
@@ -93,6 +89,16 @@ def other_products(context: Context, resolver: Resolver) -> OtherProducts:
             hint = error.hint or f"run `install recover --product {name}`"
             found.unknown.append(Problem(error.where or other.base, error.what, hint))
     return found
+
+
+def other_layouts(context: Context) -> Iterator[Layout]:
+    """Yield the paths of each other product of a host."""
+    system, layout = context.system, context.layout
+    for name in system.names(layout.state):
+        other = Layout(name, layout.state)
+        # Files of Waybill's own have a dot in their names; a product never has.
+        if name != layout.product and "." not in name and system.is_dir(other.base):
+            yield other
 
 
 def _collect(context: Context, found: OtherProducts, resolver: Resolver) -> None:

@@ -37,6 +37,7 @@ class Options:
         data_restored: Whether to roll back past a step that cannot be undone.
         retry_failed: Whether to apply a release that failed on this host before.
         allow_quorum_loss: Whether the cluster of the host may lose its quorum.
+        purge: Whether a removal deletes the data of the product, too.
     """
 
     only: frozenset[str] = frozenset()
@@ -47,6 +48,7 @@ class Options:
     data_restored: bool = False
     retry_failed: bool = False
     allow_quorum_loss: bool = False
+    purge: bool = False
 
 
 DEFAULT_OPTIONS = Options()
@@ -101,6 +103,7 @@ class Plan:
         layers: Where the values of templates come from, from the weakest; empty where none are used.
         effects: What is checked before configuration files change, and what happens then.
         cluster: The cluster of the host, and which of its peers answer; None where nothing is expected of it.
+        purged: Names of the data that a removal deletes.
     """
 
     verb: str
@@ -128,6 +131,7 @@ class Plan:
     layers: tuple[LayerUse, ...] = ()
     effects: Effects = NO_EFFECTS
     cluster: ClusterReport | None = None
+    purged: tuple[str, ...] = ()
 
     @property
     def final_steps(self) -> list[str]:
@@ -176,6 +180,7 @@ class Plan:
             "config": [asdict(each) for each in self.diffs],
             "point_of_no_return": self.final_steps,
             "irreversible": list(self.new.irreversible) if self.new else [],
+            "purged": list(self.purged),
             "pruned": [entry.brief() for entry in self.state.goes(self.new)],
             **self.effects.as_json(),
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],

@@ -132,6 +132,8 @@ def _review(plan: Plan) -> Iterator[str]:
 
 def _headline(plan: Plan) -> str:
     old, new = plan.old, plan.new
+    if new is None and plan.state.current is None:
+        return f"{plan.product} is removed; its data will be deleted"
     if new is None:
         return f"{plan.product}: {old.version if old else ''} will be removed"
     if old is None:

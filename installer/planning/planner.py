@@ -19,7 +19,7 @@ from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.host.disk_space import Need, space_problems
 from installer.host.layout import release_name
-from installer.planning import irreversible, method_selection, preflight, record_rebuild, removal
+from installer.planning import irreversible, method_selection, preflight, record_rebuild
 from installer.planning.changes import Changes, without_sources
 from installer.planning.cluster import members
 from installer.planning.cluster.check import Change, ClusterReport, check_plan
@@ -29,6 +29,7 @@ from installer.planning.file_changes import compare
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
+from installer.planning.removal.plans import planned_removal
 from installer.planning.review import reviewed, unchanged_files
 from installer.planning.step_files import comparison as step_files
 from installer.planning.views.content_diff import planned_diffs
@@ -161,8 +162,7 @@ class Planner:
         Raises:
             UsageError: `--only` or `--skip` name what is not there.
         """
-        context, state = self._context, self._state
-        old = self.old
+        context, state, old = self._context, self._state, self.old
         self._learn(wanted, entry)
         rotated = self._rotated(wanted)
         chosen = (
@@ -171,8 +171,8 @@ class Planner:
         inside, installed_before = step_files.split(context.layout, old.installed if old else ())
         own, items = step_files.split(context.layout, wanted.items)
         links = {item.path for item in wanted.items if item.kind == "link"}
-        gone = {item.path for item in installed_before if item.kind == "link"} - links
-        admission = Admission(context, gone)
+        unlinked = {item.path for item in installed_before if item.kind == "link"} - links
+        admission = Admission(context, unlinked)
         changes = compare(
             context.system, context.layout, self._number, installed_before, items, admission,
             policy=self._options.drift, rendered=wanted.rendered.keys(), back=verb == "rollback",
@@ -195,12 +195,12 @@ class Planner:
         # A secret that no template uses is in the record all the same.
         nothing = not rotated and self._nothing(entry, release, old, changes, jobs)
         effects = NO_EFFECTS if nothing else effects
+        gone, jobs = planned_removal(context, verb, state, old, changes, jobs, purge=self._options.purge)
         methods = [] if nothing else self._methods(jobs)
-        if verb == "remove":
-            things = removal.inventory(context, state, old, changes)
-            first = [removal.record_operation(things), *first]
         # Nothing to do means no transaction at all, not an empty one.
-        operations = [] if nothing else [*first, *self._operations(changes, jobs, entry, effects)]
+        operations = (
+            [] if nothing else [*gone.operations, *first, *self._operations(changes, jobs, entry, effects)]
+        )
         cluster = None if nothing else self._cluster(verb, release, wanted)
         entry = irreversible.with_irreversible(replace(context, transaction=self._number), state, entry, jobs)
         self._problems += [*wanted.problems, *changes.problems, *effects.problems]
@@ -214,9 +214,8 @@ class Planner:
         self._note(entry, changes, chosen)
         self._notes += [*effects.notes, *admission.loose_notes()]
         self._notes += method_selection.outside_root(context, operations, probes=bool(probes))
-        if verb == "remove":
-            self._notes += removal.removal_notes(context, state, things)
-        elif verb == "rollback" and entry is not None:
+        self._notes += gone.notes
+        if verb == "rollback" and entry is not None:
             if self._options.data_restored:
                 self._notes += irreversible.rollback_notes(state, entry)
             else:
@@ -249,6 +248,7 @@ class Planner:
             layers=wanted.layers,
             effects=effects,
             cluster=cluster,
+            purged=gone.purged,
         )
 
     def _effects(self, release: Release | None, chosen: Selection, changes: Changes) -> Effects:

@@ -18,6 +18,16 @@ from collections.abc import Mapping
 ORIGINAL = "WAYBILL_ORIGINAL_"
 OWN = ("WAYBILL_EXE", "WAYBILL_FRESH")
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+CONTAINERD = "containerd://"
+"""How the address of a containerd without Docker starts."""
+CONTAINERD_ENGINES = (
+    f"{CONTAINERD}/run/k3s/containerd/containerd.sock",
+    f"{CONTAINERD}/run/containerd/containerd.sock",
+)
+"""Where containerd answers: that of k3s and RKE2, and that of every other node."""
+SITE_ENGINE = "/etc/waybill/engine"
+"""The file by which a site says which engine of its host is used."""
+_LINE = 4096
 PODMAN_ENGINE = "unix:///run/podman/podman.sock"
 """Where Podman's service for root answers in Docker's API, once its socket is enabled."""
 PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -89,25 +99,41 @@ def _is_safe(directory: str) -> bool:
 
 
 def engine_address(environ: Mapping[str, str] | None = None) -> str:
-    """Return the socket of the one engine that images, Compose projects and probes use.
+    """Return the address of the one engine that images, Compose projects and probes use.
 
-    It is DOCKER_HOST, else Docker's own default, or Podman's on a host that has Podman and no Docker.
-    A Docker context never decides: it may be another machine's.
+    It is DOCKER_HOST, else what the site says, else Docker's own default; on a host without Docker, that of
+    Podman or containerd. A Docker context never decides: it may be another machine's.
     """
     source = os.environ if environ is None else environ
-    return source.get("DOCKER_HOST") or _host_engine()
+    return source.get("DOCKER_HOST") or _site_engine() or _host_engine()
+
+
+def _site_engine() -> str:
+    try:
+        # Of this machine, whatever `--root` says, as the engine is.
+        with open(SITE_ENGINE, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib is slow
+            seen = os.fstat(file.fileno())
+            if seen.st_uid not in (0, os.geteuid()) or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                # No address: whoever connects to it says so, and nothing is sent anywhere.
+                return f"{SITE_ENGINE} (others can change it)"
+            return file.read(_LINE).strip()
+    except OSError:
+        return ""
 
 
 def _host_engine() -> str:
-    # A Docker that is down stays the engine of its host: its images must not move to Podman meanwhile.
+    # A Docker that is down stays the engine of its host: its images must not go elsewhere meanwhile.
     if _is_there(DEFAULT_ENGINE) or has_program("dockerd"):
         return DEFAULT_ENGINE
+    running = (each for each in (PODMAN_ENGINE, *CONTAINERD_ENGINES) if _is_there(each))
+    if found := next(running, ""):
+        return found
     # The program decides, too: who is not root may not look for the socket, and it may not be enabled yet.
-    return PODMAN_ENGINE if _is_there(PODMAN_ENGINE) or has_program("podman") else DEFAULT_ENGINE
+    return PODMAN_ENGINE if has_program("podman") else DEFAULT_ENGINE
 
 
 def _is_there(address: str) -> bool:
-    return os.path.exists(address.removeprefix("unix://"))  # noqa: PTH110 - pathlib is slow
+    return os.path.exists(address.partition("://")[2])  # noqa: PTH110 - pathlib is slow
 
 
 def has_program(name: str) -> bool:

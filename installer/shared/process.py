@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ def run(
     *,
     timeout: float,
     env: Mapping[str, str | None] | None = None,
-    stdin: bytes = b"",
+    stdin: bytes | Iterable[bytes] = b"",
     cwd: str | None = None,
     inherited: Sequence[int] = (),
     memory: int = 0,
@@ -95,7 +95,8 @@ def run(
         argv: The program and its arguments; no shell is involved.
         timeout: Seconds after which it and its children are killed.
         env: Variables in addition to the built environment; None for one that the child must not have.
-        stdin: Its standard input.
+        stdin: Its standard input. Pieces are asked for when the child reads; an error that they raise kills
+            it, and passes through.
         cwd: Its working directory.
         inherited: Descriptors that it keeps open, and all that it starts: held locks, for example.
         memory: Bytes that it, and each process that it starts, may write to; where the host is short of
@@ -147,7 +148,9 @@ def _prepared(memory: int) -> Callable[[], None]:
     return prepare
 
 
-def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes, bool]:
+def _talk(
+    child: subprocess.Popen[bytes], stdin: bytes | Iterable[bytes], deadline: float
+) -> tuple[bytes, bytes, bool]:
     with _Pipes(child, stdin) as pipes:
         while child.poll() is None:
             # A safe point: the child is killed, and the caller decides what that means.
@@ -173,9 +176,11 @@ def _talk(child: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tupl
 class _Pipes:
     """The pipes to and from a child; of what it writes, the end is kept."""
 
-    def __init__(self, child: subprocess.Popen[bytes], stdin: bytes) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], stdin: bytes | Iterable[bytes]) -> None:
         assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018
-        self._stdin, self._unsent = child.stdin, memoryview(stdin)
+        pieces = [stdin] if isinstance(stdin, bytes) else stdin
+        self._pieces = (memoryview(each) for each in pieces if each)
+        self._stdin, self._unsent = child.stdin, next(self._pieces, memoryview(b""))
         self._out, self._err = child.stdout, child.stderr
         self._cut = set[int]()
         self._buffers = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
@@ -237,6 +242,7 @@ class _Pipes:
     def _send(self) -> None:
         try:
             self._unsent = self._unsent[os.write(self._stdin.fileno(), self._unsent[:65536]) :]
+            self._unsent = self._unsent or next(self._pieces, memoryview(b""))
         # The child may end without reading all of its input; its status counts.
         except BrokenPipeError:
             self._unsent = self._unsent[:0]

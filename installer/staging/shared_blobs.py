@@ -88,8 +88,6 @@ def stored_blobs(
     """
     wanted = _blobs(manifest, system.platform())
     found = dict[str, str]()
-    if not wanted:
-        return found
     device = system.space(place).device
     with system.hold_directories():
         for directory in sorted(_releases(system, layout), key=lambda each: each != own):
@@ -167,11 +165,12 @@ def share(
             f"{stored[path]} is damaged (see `install status --verify-retained`); the new release gets a "
             "copy of its own"
         )
-    size = size_text(sum(linked[path].size for path in good))
-    progress.note(
-        f"{len(good)} of {len(wanted)} image blobs are in retained releases already ({size}): checked, not "
-        "copied again"
-    )
+    if good:
+        size = size_text(sum(linked[path].size for path in good))
+        progress.note(
+            f"{len(good)} of {len(wanted)} image blobs are in retained releases already ({size}): checked, "
+            "not copied again"
+        )
     return Shared(good, frozenset(stored[path] for path in linked.keys() - good))
 
 

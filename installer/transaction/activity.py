@@ -70,4 +70,5 @@ def described(begin: Mapping[str, Any]) -> tuple[str, int]:
     verb = _VERBS.get(begin["verb"], begin["verb"])
     if begin["verb"] == "apply" and (not before or (new and new["name"] == old)):
         return f"{'repair' if before else 'installation'} of {after}", begin["at"]
-    return (f"{verb} {before} → {after}" if after else f"{verb} of {before}"), begin["at"]
+    # A removal of nothing deletes what an earlier one left.
+    return (f"{verb} {before} → {after}" if after else f"{verb} of {before or 'data'}"), begin["at"]

@@ -15,7 +15,12 @@ def _host(*names: str) -> tuple[str, ...]:
 
 
 VERIFICATION = {
-    "installer/core/verify.py": (f"{_CORE}/trust/test_steps.py", f"{_CORE}/test_verify.py"),
+    "installer/core/verify.py": (
+        f"{_CORE}/trust/test_steps.py",
+        f"{_CORE}/trust/test_approval_sidecar.py",
+        f"{_CORE}/test_verify.py",
+        f"{_CORE}/oci/test_section.py",
+    ),
     "installer/core/trust/verifier.py": _TRUST,
     "installer/core/trust/policy.py": _TRUST,
     "installer/core/trust/approval.py": (*_TRUST, f"{_CORE}/trust/test_signatures_fuzz.py"),
@@ -23,7 +28,7 @@ VERIFICATION = {
     "installer/core/trust/approval_check.py": _TRUST,
     "installer/core/trust/quorum.py": _TRUST,
     "installer/core/trust/rotation.py": (f"{_CORE}/trust/test_rotation.py",),
-    "installer/core/trust/signatures.py": _SIGNED,
+    "installer/core/trust/signatures.py": (*_SIGNED, f"{_CORE}/test_document_file.py"),
     "installer/core/trust/gpgv.py": _SIGNED,
     "installer/core/trust/cosign.py": _SIGNED,
     "installer/core/format/checksums.py": (f"{_CORE}/format/test_archive",),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.containerd import Containerd
 from tests.rig.engine import KINDS, Engine, Engines
 from tests.rig.host import Host
 from tests.rig.needs import needs
@@ -51,6 +52,15 @@ def docker28(engines: Engines) -> Engine:
 def docker28_containerd(engines: Engines) -> Engine:
     """Docker 28 with containerd's image store."""
     return engines.get("28-containerd")
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Containerd]:
+    """A containerd without Docker."""
+    needs("containerd")
+    running = Containerd.launch()
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

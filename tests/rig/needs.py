@@ -163,6 +163,7 @@ COMPONENTS: dict[str, Component] = {
     ),
     "busybox": Component(on_path("busybox"), apt("busybox-static")),
     "registry": Component(on_path("docker-registry"), apt("docker-registry")),
+    "containerd": Component(_with_root(on_path("containerd")), apt("containerd") + ", and run as root"),
     "cosign": Component(
         lambda: in_cache("cosign2/usr/bin/cosign")() or on_path("cosign")(), provisioned("cosign2")
     ),

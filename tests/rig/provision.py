@@ -117,7 +117,7 @@ PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
     "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
     "host-podman": (
         "hosts/trixie-podman.tar",
-        RootFs("trixie", (*SYSTEMD, "podman", "netavark", "aardvark-dns", "runc", "conmon")),
+        RootFs("trixie", (*SYSTEMD, "podman", "netavark", "aardvark-dns", "runc", "conmon", "catatonit")),
     ),
     "minimal": (
         "hosts/minimal.tar",

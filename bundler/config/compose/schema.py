@@ -66,7 +66,25 @@ def _schema() -> Mapping[str, Any]:
         name: _closed(each, definitions) if each.get(_CLOSED) is False else each
         for name, each in definitions.items()
     }
-    return document
+    told: Mapping[str, Any] = _undescribed(document, definitions)
+    return told
+
+
+def _undescribed(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """Return a part of the schema without its descriptions, and with the type of each form that it refers to.
+
+    Descriptions say what a key is for; shown as hints, they would be no remedy for a wrong type.
+    """
+    if isinstance(node, list):
+        return [_undescribed(each, definitions) for each in node]
+    if not isinstance(node, dict):
+        return node
+    # A key of a Compose file that is called `description` has a schema, not a text.
+    kept = {key: value for key, value in node.items() if key != "description" or not isinstance(value, str)}
+    kind = definitions.get(str(node.get("$ref")).rpartition("/")[2], {}).get("type")
+    return {key: _undescribed(value, definitions) for key, value in kept.items()} | (
+        {"type": kind} if kind else {}
+    )
 
 
 def _closed(each: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

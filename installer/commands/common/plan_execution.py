@@ -145,7 +145,9 @@ def question(system: System, plan: Plan) -> str:
     """
     old, new = plan.old, plan.new
     running = old.version if old else ""
-    if new is None:
+    if new is None and plan.state.current is None:
+        what = f"Delete the data of {plan.product}"
+    elif new is None:
         what = f"Remove {plan.product} {running}".rstrip()
     elif plan.verb == "rollback":
         what = f"Roll back {plan.product} {running} → {new.version}"
@@ -156,6 +158,7 @@ def question(system: System, plan: Plan) -> str:
     else:
         what = f"Upgrade {plan.product} {running} → {new.version}"
     final = " The plan has a step that cannot be undone, see above." if plan.final_steps else ""
+    final += f" Its data are deleted: {', '.join(plan.purged)}." if plan.purged else ""
     return f"{what} on {_host(system, plan)}?{final}"
 
 

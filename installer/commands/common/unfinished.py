@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from installer.core.errors import NotUndoneError
 from installer.host.atomic_file import temporary_path
 from installer.host.context import Context
+from installer.host.kernel import sees_every_process
 from installer.state.state import State
 from installer.transaction import activity
 from installer.transaction.activity import Activity
@@ -116,9 +117,10 @@ def _open(context: Context, found: Found) -> Found:
     what, since = activity.described(journal.records[0].fields)
     if found.activity is not None:
         return replace(found, activity=replace(found.activity, what=what, since=since, transaction=number))
+    ended, says = "was interrupted", "completes or undoes the transaction"
     # Processes of other users, and of other containers, are not seen.
-    unfinished = (
-        f"transaction {number} ({what}) was interrupted, or is running where this user cannot see it; "
-        f"{_SAYS}: it completes or undoes the transaction, or says that another command is running"
-    )
+    if not sees_every_process():
+        ended += ", or is running where this user cannot see it"
+        says += ", or says that another command is running"
+    unfinished = f"transaction {number} ({what}) {ended}; {_SAYS}: it {says}"
     return replace(found, unfinished=found.unfinished or unfinished)

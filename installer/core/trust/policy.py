@@ -46,6 +46,11 @@ class HostFacts:
         same = [known for number, known in self.retained if number == sequence]
         return same[0] if same and identity and identity not in same else ""
 
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether a release other than the running one is retained."""
+        return any(number != self.running for number, _ in self.retained)
+
     def is_target(self, targets: Sequence[str]) -> bool:
         """Return whether a list of targets means this host; an empty list means every host.
 

@@ -216,7 +216,12 @@ class Trust:
                     f"{name} is a downgrade: the highest sequence number that this host has had is "
                     f"{highest} ({runs})",
                     where=where,
-                    hint="to roll back to a retained release, run `install rollback VERSION`",
+                    hint=(
+                        "to roll back to a retained release, run `install rollback VERSION`"
+                        if destination.can_roll_back
+                        else "ask for a bundle with a higher sequence number: this host retains no release "
+                        "that it could roll back to"
+                    ),
                 )
             if not forgets and (other := destination.same_sequence(manifest.sequence, identity)):
                 raise DowngradeError(same_sequence(name, other), where=where, hint=SAME_SEQUENCE_HINT)

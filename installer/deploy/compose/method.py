@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from installer.core.errors import HostNotReadyError, Problem, WaybillError
 from installer.deploy import release_files
-from installer.deploy.compose import requirements
+from installer.deploy.compose import requirements, volumes
 from installer.deploy.compose.changes import ServiceChange, service_changes
 from installer.deploy.compose.command import KIND, find_tool, require_tool
 from installer.deploy.compose.containers import containers
@@ -22,9 +22,10 @@ from installer.deploy.compose.logs import last_lines
 from installer.deploy.compose.relative_data import left_behind, of_site
 from installer.deploy.compose.release_project import Project, compose_files
 from installer.deploy.compose.residue import residue
+from installer.deploy.compose.volumes import VOLUME
 from installer.deploy.docker_cli import docker, engine_problem
-from installer.deploy.inventory import InventoryItem, Residue
-from installer.deploy.method import Method, Target
+from installer.deploy.inventory import KEPT, InventoryItem, Residue
+from installer.deploy.method import DATA, Method, Target
 from installer.deploy.operation import Json, Op, StepError, ThirdStateError
 from installer.deploy.systemctl import runs
 from installer.host.context import Context
@@ -40,7 +41,8 @@ class Compose(Method):
     """The method `compose`."""
 
     name = "compose"
-    item_kinds: ClassVar = ("project",)
+    item_kinds: ClassVar = ("project", VOLUME)
+    data_kinds: ClassVar = (VOLUME,)
 
     def rendered(
         self, context: Context, target: Target, template: str, data: bytes
@@ -191,13 +193,25 @@ class Compose(Method):
         """Return the project of the running release."""
         return [InventoryItem("project", project_name(target))] if running else []
 
+    def data(self, context: Context, target: Target) -> Iterator[InventoryItem]:
+        """Return the named volumes of the project."""
+        return volumes.volumes(context, target)
+
+    def purge(self, context: Context, items: Sequence[InventoryItem]) -> None:
+        """Delete volumes."""
+        volumes.delete(context, items)
+
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
         """Look for containers, networks and volumes of the projects."""
+        known = [item for item in items if item.kind == VOLUME]
         for item in items:
-            rows = list(residue(context, item.name))
+            if item.kind == VOLUME:
+                continue
+            rows = list(residue(context, item.name, {each.name for each in known}))
             yield from rows
             if all(row.how == "stays" for row in rows):
                 yield Residue("gone", "project", item.name)
+        yield from volumes.residue(context, known)
 
 
 def _changes(old: Project | None, new: Project) -> list[ServiceChange]:
@@ -220,13 +234,20 @@ def _services(project: Project) -> Json:
 
 
 def _volumes(context: Context, target: Target) -> list[str]:
-    """Return which volumes a removal leaves."""
-    tool = find_tool(context)
+    """Return what becomes of the volumes of a project that goes."""
     try:
-        names = [] if isinstance(tool, Problem) else Project(context, target, tool).model.own("volumes")
+        found = [each for each in volumes.volumes(context, target) if each.mark]
     except (StepError, ThirdStateError):
         return []
-    return [f"volume {name} stays; it has the data of the project" for name in names]
+    # Only a removal decides about data; an upgrade that drops the step leaves them.
+    decided: Mapping[str, str] = target.options.get(DATA, {})
+    stays = {each.name: decided.get(each.name, each.why or KEPT) for each in found}
+    return [
+        f"volume {name} stays: it {why}"
+        if why
+        else f"DELETE volume {name} and its data: nothing brings them back"
+        for name, why in stays.items()
+    ]
 
 
 def _rendered(target: Target) -> list[Installed]:

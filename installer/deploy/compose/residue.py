@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from installer.deploy.docker_cli import docker
 from installer.deploy.inventory import Residue
@@ -17,8 +17,8 @@ _LISTS = {
 """How to list what belongs to a project, by its kind."""
 
 
-def residue(context: Context, project: str) -> Iterator[Residue]:
-    """Yield what the engine still has of a project; volumes stay on purpose."""
+def residue(context: Context, project: str, known: Container[str]) -> Iterator[Residue]:
+    """Yield what the engine still has of a project; volumes stay on purpose, `known` ones are not named."""
     hint = f"run `docker compose -p {project} down --remove-orphans`"
     for kind, words in _LISTS.items():
         filter_ = f"label=com.docker.compose.project={project}"
@@ -28,6 +28,8 @@ def residue(context: Context, project: str) -> Iterator[Residue]:
             yield Residue("left", "project", project, what, hint)
             return
         for name in ended.stdout.decode("utf-8", "replace").split():
+            if kind == "volume" and name in known:
+                continue
             if kind == "volume":
                 # Volumes hold data. Removing them is never implied by removing the product.
                 yield Residue(

@@ -178,8 +178,7 @@ def test_a_killed_install_is_undone_by_the_next_command(host: Context) -> None:
     before = snapshot(root(host), besides=("var",))
     kill_at(host, TWO, "rename /opt/.waybill")
     assert deployed(host) == "two"
-    text = status.product_status(host).text()
-    assert "was interrupted, or is running where this user cannot see it; run `install recover`: it " in text
+    assert "transaction 000002 (upgrade 1.0.0 → 2.0.0) was interrupted" in status.product_status(host).text()
     with exclusive(host) as (state, recovered):
         assert state.current is not None
         assert state.current.version == "1.0.0"

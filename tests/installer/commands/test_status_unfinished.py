@@ -14,7 +14,7 @@ import pytest
 
 from installer.audit.recorder import AuditedCommand, audited
 from installer.commands import status
-from installer.commands.common import host_look
+from installer.commands.common import host_look, unfinished
 from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError
@@ -26,6 +26,7 @@ from tests.rig.auditlogs import records
 from tests.rig.chatd import ONE, THREE, TWO
 from tests.rig.faulty import kill_at
 from tests.rig.journals import rewritten
+from tests.rig.needs import needs
 from tests.rig.releases import Notes, context, install, root, stage, state_file
 
 pytestmark = pytest.mark.host(ONE, TWO)
@@ -259,6 +260,41 @@ def test_a_transaction_that_runs_is_in_progress_and_its_work_is_no_drift(host: C
     assert found.activity is None
     assert "transaction 000003 (upgrade 2.0.0 → 3.0.0) was interrupted" in found.unfinished
     assert "UNFINISHED" in found.text()
+
+
+@pytest.mark.usefixtures("journal")
+@pytest.mark.parametrize(
+    ("sees", "said"),
+    [
+        (True, "was interrupted; run `install recover`: it completes or undoes the transaction"),
+        (
+            False,
+            (
+                "was interrupted, or is running where this user cannot see it; run `install recover`: it "
+                "completes or undoes the transaction, or says that another command is running"
+            ),
+        ),
+    ],
+    ids=["root", "another user"],
+)
+def test_only_who_cannot_see_every_process_is_told_that_a_transaction_may_still_run(
+    host: Context, monkeypatch: pytest.MonkeyPatch, sees: bool, said: str
+) -> None:
+    monkeypatch.setattr(unfinished, "sees_every_process", lambda: sees)
+    found = status.product_status(host)
+    assert found.unfinished == f"transaction 000003 (upgrade 2.0.0 → 3.0.0) {said}"
+
+
+LOOKS = "from installer.host.kernel import sees_every_process as sees; print(sees())"
+
+
+def test_root_in_a_container_does_not_see_every_process() -> None:
+    needs("unshare")
+    for apart in ([], ["unshare", "--pid", "--fork", "--mount-proc"]):
+        words = [*apart, sys.executable, "-c", LOOKS]
+        ran = subprocess.run(words, capture_output=True, text=True, check=True)
+        contained = bool(apart) or Path("/proc/self/ns/pid").stat().st_ino != 0xEFFFFFFC
+        assert ran.stdout == f"{not contained}\n"
 
 
 def test_a_command_that_still_asks_has_changed_nothing_and_drift_is_told(host: Context) -> None:

@@ -46,6 +46,16 @@ def test_an_image_is_loaded_planned_and_kept_by_id(site: Site) -> None:
     assert gone.what == f"points to no image, not to {image.config[7:19]}"
 
 
+def test_the_plan_counts_all_that_is_sent_of_each_image(site: Site) -> None:
+    release = site.release()
+    for name in ("app", "job"):
+        release.image(f"{site.name}/{name}:1", ["base", name], "tar")
+    lines = METHOD.plan(site.context, None, release.target())
+    assert [line.endswith(", 20.5 kB") for line in lines[:2]] == [True, True]
+    site.apply(None, release.target())
+    assert site.meter.total == sum(layer.expanded for image in release.images for layer in image.layers)
+
+
 def test_an_upgrade_is_undone_and_pruned(site: Site) -> None:
     first, second = site.release(), site.release()
     first.image(f"{site.name}/app:latest", ["base", "a"])

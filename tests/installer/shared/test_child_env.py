@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from installer.host.system import System
+from installer.images.docker_socket import EngineError
+from installer.images.engines import connect
 from installer.shared import child_env, process
 from installer.shared.child_env import (
     DEFAULT_ENGINE,
@@ -86,6 +89,19 @@ class TestPath:
 
 
 class TestEngine:
+    def test_the_site_says_which_engine_it_is_unless_the_environment_does(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        chosen = tmp_path / "engine"
+        chosen.write_text("containerd:///run/mine.sock?namespace=lab\n")
+        monkeypatch.setattr(child_env, "SITE_ENGINE", str(chosen))
+        assert engine_address({}) == "containerd:///run/mine.sock?namespace=lab"
+        assert engine_address({"DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
+        chosen.chmod(0o666)
+        with pytest.raises(EngineError, match="is not an engine of this host") as caught:
+            connect(System("/"), engine_address({}))
+        assert caught.value.where == f"{chosen} (others can change it)"
+
     def test_the_engine_is_the_socket_whatever_the_context(self) -> None:
         context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker"}
         assert engine_address(context) == DEFAULT_ENGINE
@@ -100,19 +116,35 @@ class TestEngine:
             (("dockerd", "podman.sock", "podman"), "docker"),
             (("podman.sock",), "podman"),
             (("podman",), "podman"),
+            (("dockerd", "k3s.sock"), "docker"),
+            (("podman.sock", "containerd.sock"), "podman"),
+            (("k3s.sock", "containerd.sock"), "k3s"),
+            (("containerd.sock", "podman"), "containerd"),
         ],
-        ids=["nothing", "both", "docker that is down", "podman", "podman without its socket"],
+        ids=[
+            "nothing",
+            "both",
+            "docker that is down",
+            "podman",
+            "podman without its socket",
+            "docker that is down, and k3s",
+            "podman and containerd",
+            "k3s",
+            "containerd",
+        ],
     )
-    def test_podman_is_the_engine_of_a_host_without_docker(
+    def test_a_host_without_docker_uses_podman_or_containerd(
         self, there: tuple[str, ...], engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        sockets = {"docker": f"unix://{tmp_path}/docker.sock", "podman": f"unix://{tmp_path}/podman.sock"}
+        sockets = {name: f"unix://{tmp_path}/{name}.sock" for name in ("docker", "podman")}
+        nodes = {name: f"containerd://{tmp_path}/{name}.sock" for name in ("k3s", "containerd")}
+        monkeypatch.setattr(child_env, "CONTAINERD_ENGINES", tuple(nodes.values()))
         monkeypatch.setattr(child_env, "DEFAULT_ENGINE", sockets["docker"])
         monkeypatch.setattr(child_env, "PODMAN_ENGINE", sockets["podman"])
         monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
         for name in there:
             (tmp_path / name).touch(mode=0o755)
-        assert engine_address({}) == sockets[engine]
+        assert engine_address({}) == {**sockets, **nodes}[engine]
 
     def test_a_link_in_the_place_of_dockers_socket_leads_to_podman(self, tmp_path: Path) -> None:
         (tmp_path / "podman.sock").touch()

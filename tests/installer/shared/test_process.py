@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from installer.shared import process
 from installer.shared.terminal import interrupts
 from tests.rig.hang import ends
+from tests.rig.process import children_of_this_process
 
 TOP = Path(__file__).resolve().parents[3]
 RUN = (
@@ -152,3 +154,30 @@ def test_what_a_script_leaves_running_goes_on_when_this_process_is_killed(tmp_pa
     with ends(within=60):
         while not (tmp_path / "made").exists():
             time.sleep(0.05)
+
+
+def test_a_child_reads_pieces_as_it_asks_for_them() -> None:
+    asked = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(50):
+            asked.append(number)
+            yield b"" if number % 2 else b"x" * 100_000
+
+    assert process.run(["wc", "-c"], timeout=60, stdin=pieces()).stdout.strip() == b"2500000"
+    assert len(asked) == 50
+    asked.clear()
+    assert process.run(["true"], timeout=60, stdin=pieces()).ok
+    assert len(asked) < 50
+
+
+def test_an_error_of_the_pieces_kills_the_child_and_passes_through() -> None:
+    before = children_of_this_process()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x"
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        process.run(["sleep", "100"], timeout=60, stdin=pieces())
+    assert children_of_this_process() <= before

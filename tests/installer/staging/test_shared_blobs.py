@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,24 @@ OLD = plan({**build.FILES, **OLD_IMAGES.files}, "1.4.0", OLD_IMAGES)
 UPGRADE = plan({**build.FILES, **NEW_IMAGES.files}, "1.5.0", NEW_IMAGES)
 SHARED = {blob_path(digest(BASE)), blob_path(digest(APP))}
 NOBODY = 65534
+
+
+class Told(Notes):
+    """Counts what is reported as begun, read and done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phases: list[list[int]] = []
+        self.ended = 0
+
+    def start(self, label: str, total: int) -> None:
+        self.phases.append([total, 0])
+
+    def advance(self, count: int) -> None:
+        self.phases[-1][1] += count
+
+    def done(self) -> None:
+        self.ended += 1
 
 
 @pytest.fixture
@@ -108,21 +126,6 @@ def test_a_plan_asks_for_the_space_that_staging_takes(root: Path, old: Path) -> 
 
 
 def test_what_is_read_of_shared_blobs_is_told(root: Path, old: Path) -> None:
-    class Told(Notes):
-        def __init__(self) -> None:
-            super().__init__()
-            self.phases: list[list[int]] = []
-            self.ended = 0
-
-        def start(self, label: str, total: int) -> None:
-            self.phases.append([total, 0])
-
-        def advance(self, count: int) -> None:
-            self.phases[-1][1] += count
-
-        def done(self) -> None:
-            self.ended += 1
-
     told = Told()
     upgrade(root, told)
     size = sum(len(NEW_IMAGES.files[path]) for path in SHARED)
@@ -237,6 +240,26 @@ def test_a_damaged_blob_is_named(root: Path, old: Path) -> None:
     )
 
 
+def test_a_blob_that_cannot_be_read_is_stored_again(root: Path, old: Path) -> None:
+    class Failing(System):
+        def chunks(self, path: str, *, follow: bool = False, start: int = 0) -> Iterator[bytes]:
+            if path.endswith(blob_path(digest(BASE))):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+            return super().chunks(path, follow=follow, start=start)
+
+    new = upgrade(root, system=Failing(root))
+    assert is_whole(new)
+    assert (new / blob_path(digest(BASE))).stat().st_nlink == 1
+
+
+def test_where_every_blob_is_damaged_nothing_is_said_to_be_there(root: Path, old: Path) -> None:
+    notes = Notes()
+    for path in SHARED:
+        other_bytes(old / path)
+    upgrade(root, notes)
+    assert len(notes.lines) == len(SHARED)
+
+
 @pytest.mark.needs("root")
 def test_a_file_that_somebody_puts_in_the_place_of_a_blob_is_not_taken(root: Path, old: Path) -> None:
     """It has the right content when it is checked, and its owner could change it later."""
@@ -273,11 +296,12 @@ def test_where_no_link_can_be_made_a_copy_is_stored(number: int, root: Path, old
                 raise OSError(number, os.strerror(number), args[0])
             return super().around(name, args, call)
 
-    notes = Notes()
-    new = upgrade(root, notes, Refusing(root))
+    told = Told()
+    new = upgrade(root, told, Refusing(root))
     assert is_whole(new)
     assert all((new / path).stat().st_nlink == 1 for path in SHARED)
-    assert sum("cannot be shared" in line for line in notes.lines) == len(SHARED)
+    assert sum("cannot be shared" in line for line in told.lines) == len(SHARED)
+    assert len(told.phases) == 1, "nothing is checked"
 
 
 def test_a_disk_that_fails_while_a_blob_is_shared_leaves_nothing(root: Path, old: Path) -> None:

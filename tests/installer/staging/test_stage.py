@@ -56,6 +56,18 @@ def test_directories_of_trees_are_made_however_deep_and_empty_they_are(tmp_path:
     assert os.readlink(place / "trees/web/l/i/nk") == "../../index.html"
 
 
+@pytest.mark.parametrize(
+    ("mode", "kept"), [(0o777, 0o777), (0o1000, 0o755), (0o1777, 0o755), (0o2770, 0o755)], ids=oct
+)
+def test_special_bits_of_directories_are_for_the_host_and_not_for_staging(
+    tmp_path: Path, mode: int, kept: int
+) -> None:
+    shared = DirectoryEntry("trees/other/shared", mode, install="/srv/shared")
+    plan = build.plan(directories=(shared,))
+    place = below(tmp_path, staged(tmp_path, plan))
+    assert (place / "trees/other/shared").stat().st_mode & 0o7777 == kept
+
+
 def test_files_for_other_platforms_are_checked_and_not_kept(tmp_path: Path) -> None:
     files = {"bin/linux-amd64/x": b"amd" * 9, "bin/linux-arm64/x": b"arm" * 2_000_000}
     entries = {path: {"platform": path[4:15].replace("-", "/")} for path in files}

@@ -59,6 +59,21 @@ def test_what_the_specification_does_not_allow_is_named_with_its_line(
     assert hint in problems[0].hint
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("web: [a]", "services.web must be a mapping, but is a list"),
+        ("web: {ports: 5}", "services.web.ports must be a list, but is 5"),
+        ("web: {environment: 5}", "services.web.environment is 5, which is not one of: a mapping; a list"),
+        ("web: {depends_on: 7}", "services.web.depends_on is 7, which is not one of: a list; a mapping"),
+        ("web: {volumes: [{source: a}]}", "type is missing in services.web.volumes[0]"),
+    ],
+)
+def test_the_hint_of_a_wrong_type_is_a_remedy_not_what_the_key_is_for(text: str, what: str) -> None:
+    (problem,), _ = check(read(f"services:\n  {text}\n".encode(), "c.yaml"))
+    assert (problem.what, problem.hint) == (what, "see the reference of Compose files")
+
+
 def test_a_key_that_a_newer_compose_may_know_is_a_warning() -> None:
     problems, (warning,) = check(read(b"services:\n  a: {image: 'a:1', teleport: now}\n", "c.yaml"))
     assert not problems

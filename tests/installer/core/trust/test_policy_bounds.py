@@ -88,6 +88,22 @@ class TestSequence:
         assert World(root=base, host=high).verify()[1].reset == 1
         refused(World(root=base, host=replace(high, reset=1)), errors.DowngradeError)
 
+    @pytest.mark.parametrize(
+        ("retained", "hint"),
+        [
+            (((7, "a" * 64), (8, "b" * 64)), "run `install rollback VERSION`"),
+            (((8, "b" * 64),), "this host retains no release that it could roll back to"),
+            ((), "this host retains no release that it could roll back to"),
+        ],
+        ids=["an older release is retained", "only the running release is retained", "everything is removed"],
+    )
+    def test_a_refused_downgrade_names_a_rollback_only_where_one_is_possible(
+        self, retained: tuple[tuple[int, str], ...], hint: str
+    ) -> None:
+        running = 8 if retained else -1
+        host = replace(World().host, highest=2**50, running=running, retained=retained)
+        assert hint in refused(World(host=host), errors.DowngradeError).hint
+
     def test_a_leap_that_nothing_could_follow(self) -> None:
         plan = build.plan(FILES, room=512, rollback="docs/ROLLBACK.md", sequence=2**53)
         error = refused(World(plan=plan), errors.JumpError)

@@ -48,6 +48,8 @@ SuccessExitStatus=137
 [Install]
 WantedBy=multi-user.target
 """
+EXTRA = WEB.replace("Volume=data.volume:/data\n", "").replace("Network=none", "Pod=shop.pod")
+POD = "[Pod]\nNetwork=none\n"
 DATA = "[Volume]\nLabel=of={version}\n"
 SLEEP = "sleep 100000"
 UNIT = (HealthCheck("unit", "web.service", within=20, stable=0),)
@@ -105,7 +107,7 @@ def test_services_come_restart_roll_back_and_go(host: Context, machine: Host) ->
     assert (running(machine), drift(host)) == ({"systemd-web": "1"}, [])
     machine.check("podman exec systemd-web /bin/busybox touch /data/mine")
 
-    second = release(2, extra__container=WEB.replace("Volume=data.volume:/data\n", ""))
+    second = release(2, extra__container=EXTRA, shop__pod=POD)
     text = plan_text(plan_for(host, second))
     assert "restart web.service, which Podman makes of web.container" in text
     assert "data.volume changed: Podman leaves the volume as it is" in text

@@ -12,7 +12,7 @@ from contextlib import suppress
 from installer.core.errors import NotUndoneError, TamperedError
 from installer.deploy.inventory import RECORD, InventoryItem, contents
 from installer.deploy.method_registry import method, methods
-from installer.deploy.operation import Op
+from installer.deploy.operation import Json, Op
 from installer.host.context import Context
 from installer.planning.changes import Changes
 from installer.planning.method_selection import targets
@@ -64,9 +64,15 @@ def _of_methods(context: Context, entry: Entry, *, running: bool) -> Iterator[In
             yield from used.inventory(context, target, running=running) if used else ()
 
 
-def record_operation(items: Sequence[InventoryItem]) -> Op:
-    """Return the operation that does nothing but keep the inventory in the journal."""
-    return Op(RECORD, {"things": [item.as_json() for item in items]}, "stage")
+def record_operation(items: Sequence[InventoryItem], removed: Entry | None = None) -> Op:
+    """Return the operation that does nothing but keep the inventory in the journal.
+
+    Args:
+        items: The inventory.
+        removed: The release that an earlier transaction removed; None where this one does.
+    """
+    earlier = {"removed": removed.as_json()} if removed else {}
+    return Op(RECORD, {"things": [item.as_json() for item in items], **earlier}, "stage")
 
 
 def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]) -> Iterator[str]:
@@ -106,18 +112,32 @@ def recorded_inventory(context: Context, number: str) -> tuple[InventoryItem, ..
         context: The host.
         number: The transaction's.
     """
+    _, recorded = _recorded(context, number)
+    return tuple(InventoryItem(**row) for row in recorded["things"]) if recorded else None
+
+
+def removed_release(context: Context, number: str) -> Entry | None:
+    """Return the release that a removal has removed; None where that is not known."""
+    begin, recorded = _recorded(context, number)
+    if "removed" in recorded:
+        return Entry.from_json(recorded["removed"])
+    rows = begin["state"]["releases"] if begin else []
+    return next((Entry.from_json(row) for row in rows if row["name"] == begin["old"]), None)
+
+
+def _recorded(context: Context, number: str) -> tuple[Json, Json]:
+    """Return the record BEGIN of a removal, and what the operation with its inventory keeps, or nothing."""
     path = context.layout.journal(number).removesuffix(".log") + ".done"
     try:
         records = journals.read(context.system.read(path, journals.LIMIT), path).records
     except (OSError, NotUndoneError):
-        return None
+        return {}, {}
     # An undone removal has removed nothing that would have to be looked for.
-    if not any(record.type == "COMMIT" for record in records):
-        return None
-    for record in records:
-        if record.type == "INTENT" and record.fields["op"]["kind"] == RECORD:
-            return tuple(InventoryItem(**row) for row in record.fields["op"]["args"]["things"])
-    return None
+    if any(record.type == "COMMIT" for record in records):
+        for record in records:
+            if record.type == "INTENT" and record.fields["op"]["kind"] == RECORD:
+                return records[0].fields, record.fields["op"]["args"]
+    return {}, {}
 
 
 def last_removal(context: Context, state: State) -> tuple[str, tuple[InventoryItem, ...]] | None:

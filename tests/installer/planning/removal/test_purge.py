@@ -1,0 +1,240 @@
+"""`remove --purge` deletes the volumes that are certainly the product's own, and nothing before COMMIT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jsonschema
+import pytest
+
+from installer.commands.common.session import Session
+from installer.commands.remove import remove
+from installer.core.errors import DeclinedError, UsageError
+from installer.core.format.manifest import Deployment
+from installer.host.context import Context
+from installer.planning.plan import Options
+from installer.planning.planner import plan_remove
+from installer.shared.ui import Ui
+from installer.state.state import load
+from tests.rig.auditlogs import records
+from tests.rig.composed import composed
+from tests.rig.engine import Engine
+from tests.rig.faulty import Killed
+from tests.rig.livedir import LiveDir
+from tests.rig.releases import PRODUCT, Member, ReleaseSpec, context, install, recovered, root
+
+T = TypeVar("T")
+pytestmark = pytest.mark.needs("docker", "compose", "busybox")
+SCHEMA = json.loads((Path(__file__).parents[4] / "schemas/v1/removal.schema.json").read_text())
+PURGE = Options(purge=True)
+FILE = """
+services:
+  db:
+    image: rig/box:1
+    network_mode: none
+    stop_grace_period: 0s
+    volumes: [{mounts}]
+volumes:
+{volumes}
+"""
+OWN = {"data": "", "cache": ""}
+FULL = {
+    **OWN,
+    "elsewhere": "driver_opts: {type: none, o: bind, device: /srv}",
+    "older": "name: purge-older",
+    "theirs": "external: true, name: purge-theirs",
+}
+DATA, CACHE = f"{PRODUCT}_data", f"{PRODUCT}_cache"
+
+
+def release(number: int, volumes: Mapping[str, str] = OWN, product: str = PRODUCT) -> ReleaseSpec:
+    """Return a release of one service that mounts volumes."""
+    mounts = ", ".join(f'"{name}:/{name}"' for name in volumes)
+    declared = "\n".join(f"  {name}: {{{text}}}" for name, text in volumes.items())
+    file = Member(FILE.format(mounts=mounts, volumes=declared).encode(), kind="compose")
+    step = Deployment("compose", {"file": "deploy/compose.yaml"})
+    members = {"deploy/compose.yaml": file}
+    return ReleaseSpec(f"{number}.0.0", number, members, deploy=(step,), product=product)
+
+
+class Answers(Ui):
+    """Answers every question, and keeps what was shown and asked."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer, self.shown, self.asked = answer, "", ""
+
+    def show(self, name: str, text: str, document: Any) -> None:
+        self.shown += text
+
+    def ask(self, question: str, flag: str) -> str:
+        self.asked = question
+        return self.answer
+
+
+@pytest.fixture
+def live(docker_engine: Engine, tmp_path: Path) -> Iterator[Context]:
+    with composed(docker_engine, tmp_path) as host:
+        for name in ("purge-older", "purge-theirs"):
+            docker_engine.docker("volume", "create", name)
+        yield host
+        docker_engine.docker("rm", "-f", "purge-foreign", check=False)
+        docker_engine.docker("volume", "rm", "purge-older", "purge-theirs", check=False)
+
+
+def volumes(engine: Engine) -> set[str]:
+    found = engine.text("volume", "ls", "-q").split()
+    return {name for name in found if name.startswith((PRODUCT, "purge-"))}
+
+
+def lines(live: Context, options: Options = PURGE) -> list[str]:
+    plan = plan_remove(live, load(live.system, live.layout), options)
+    return [line for each in plan.methods for line in each.lines if "volume" in line]
+
+
+def use(engine: Engine, volume: str) -> None:
+    engine.docker("create", "--name", "purge-foreign", "-v", f"{volume}:/x", "rig/box:1")
+
+
+def purge(live: Context, ui: Ui | None = None, *, yes: bool = True) -> Any:
+    session = Session(live.system, ui or Ui())
+    return remove(session, PRODUCT, yes=yes, purge=True)
+
+
+def test_a_removal_deletes_its_own_volumes_and_says_why_others_stay(
+    live: Context, docker_engine: Engine
+) -> None:
+    install(live, release(1, FULL))
+    use(docker_engine, CACHE)
+    assert lines(live) == [
+        f"volume {CACHE} stays: it is used by container purge-foreign, which is not of project {PRODUCT}",
+        f"DELETE volume {DATA} and its data: nothing brings them back",
+        f"volume {PRODUCT}_elsewhere stays: it has its data in /srv, outside of the engine",
+        f"volume purge-older stays: it was not created by project {PRODUCT}",
+    ]
+    ui = Answers("no")
+    with pytest.raises(DeclinedError):
+        purge(live, ui, yes=False)
+    assert f"Its data are deleted: {DATA}." in ui.asked
+    assert DATA in volumes(docker_engine)
+    before = volumes(docker_engine)
+    done = purge(live)
+    assert before - volumes(docker_engine) == {DATA}
+    assert done.removal.exit_code == 0
+    gone = {row.name: row.what for row in done.removal.of("gone") if row.kind == "volume"}
+    assert gone == {DATA: "its data were deleted"}
+    stays = {row.name: row.what for row in done.removal.of("stays") if row.kind == "volume"}
+    assert sorted(stays) == sorted([CACHE, f"{PRODUCT}_elsewhere", "purge-older"])
+    begun, ended = records(root(live))[-2:]
+    assert (begun["purged"], ended["purged"], ended["gone"]["volume"]) == ([DATA], [DATA], 1)
+
+
+def test_data_of_an_earlier_removal_are_deleted_by_a_second_one(live: Context, docker_engine: Engine) -> None:
+    install(live, release(1))
+    first = remove(Session(live.system), PRODUCT, yes=True).removal
+    assert first is not None
+    (row, _) = [row for row in first.of("stays") if row.kind == "volume"]
+    assert row.what.endswith(f"to delete it: `install remove {PRODUCT} --purge`")
+    assert not remove(Session(live.system), PRODUCT, yes=True).changed
+    assert DATA in volumes(docker_engine)
+    ui = Answers("yes")
+    with pytest.raises(UsageError):
+        purge(live, yes=False)
+    done = purge(live, ui, yes=False)
+    assert ui.shown.startswith(f"{PRODUCT} is removed; its data will be deleted")
+    assert f"DELETE volume {DATA}" in ui.shown
+    assert ui.asked.startswith(f"Delete the data of {PRODUCT} on ")
+    assert DATA not in volumes(docker_engine)
+    assert (done.changed, done.removal.counts["volume"], done.old.version) == (True, 2, "1.0.0")
+    evidence = sorted((root(live) / "var/lib/waybill/evidence.d").rglob("*removed*"))[-1]
+    jsonschema.validate(json.loads(evidence.read_text()), SCHEMA)
+    # Nothing is left to delete; the check still has it.
+    again = purge(live)
+    assert (again.changed, again.removal.counts["volume"]) == (False, 2)
+
+
+class Dying(LiveDir):
+    """A live host that dies just before a command with these words."""
+
+    def __init__(self, path: Path, *words: str) -> None:
+        super().__init__(path)
+        self._words = {*words}
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
+        if name == "run" and self._words <= {*args[0]}:
+            self._die()
+        return super().around(name, args, call)
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "outcome", "then"),
+    [
+        (("down",), {DATA, CACHE}, "undone", {DATA, CACHE}),
+        (("volume", "rm", DATA), {DATA}, "finished", set()),
+    ],
+    ids=["before the commit", "between two volumes"],
+)
+def test_a_killed_removal_deletes_all_volumes_or_none(
+    live: Context,
+    docker_engine: Engine,
+    words: tuple[str, ...],
+    left: set[str],
+    outcome: str,
+    then: set[str],
+) -> None:
+    install(live, release(1))
+    with pytest.raises(Killed):
+        purge(context(Dying(root(live), *words)))
+    assert {DATA, CACHE} & volumes(docker_engine) == left
+    (done,) = recovered(live)
+    assert done.outcome == outcome
+    assert {DATA, CACHE} & volumes(docker_engine) == then
+    assert records(root(live))[-1].get("purged", []) == sorted({DATA, CACHE} - then)
+
+
+class Using(LiveDir):
+    """A live host on which somebody else uses a volume as soon as the first one is deleted."""
+
+    engine: Engine
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
+        if name == "run" and args[0][-2:] == ["rm", CACHE]:
+            use(self.engine, DATA)
+        return super().around(name, args, call)
+
+
+def test_a_volume_that_cannot_be_deleted_is_reported_and_the_rest_is_deleted(
+    live: Context, docker_engine: Engine
+) -> None:
+    install(live, release(1))
+    using = Using(root(live))
+    using.engine = docker_engine
+    done = purge(context(using))
+    assert done.removal.exit_code == 21
+    (row,) = done.removal.of("left")
+    assert (row.name, row.hint) == (DATA, f"run `install remove {PRODUCT} --purge`")
+    assert row.what == f"is used by container purge-foreign, which is not of project {PRODUCT}"
+    assert volumes(docker_engine) & {DATA, CACHE} == {DATA}
+    assert records(root(live))[-1]["exit"] == 21
+    # A removal that does not ask for it never deletes data, and neither does a recovery.
+    docker_engine.docker("rm", "-f", "purge-foreign")
+    assert recovered(live) == []
+    assert remove(Session(live.system), PRODUCT, yes=True).removal.exit_code == 21  # type: ignore[union-attr]
+    assert DATA in volumes(docker_engine)
+
+
+def test_a_volume_that_another_product_uses_stays_even_if_its_project_is_down(
+    live: Context, docker_engine: Engine
+) -> None:
+    install(live, release(1))
+    theirs = {"data": f"external: true, name: {DATA}"}
+    install(context(live.system, "other"), release(1, theirs, "other"))
+    docker_engine.docker("rm", "-f", "other-db-1")
+    assert lines(live) == [
+        f"DELETE volume {CACHE} and its data: nothing brings them back",
+        f"volume {DATA} stays: it is used by other, too",
+    ]
+    assert purge(live).removal.counts["volume"] == 1
+    assert DATA in volumes(docker_engine)
