@@ -12,8 +12,9 @@ import pytest
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError
-from installer.shared import frozen, self_report
+from installer.shared import frozen
 from installer.shared.child_env import child_environment
+from installer.shared.standalone import self_report
 
 
 @pytest.fixture
