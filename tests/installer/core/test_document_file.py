@@ -79,6 +79,7 @@ class TestSignatures:
     def test_a_signature_that_an_editor_changed_is_named_as_that(self, change: Change, words: str) -> None:
         made = person("Rea").signer.sign(self.SIGNED)["sig"] + b"\n"
         error = self.refused(change(made), self.SIGNED, "sig")
+        assert "; this file " in error.what
         assert words in error.what
         assert "an editor, a mail program" in error.hint
 

@@ -290,6 +290,11 @@ def test_what_the_manifest_does_not_say_is_refused(lie: str) -> None:
     assert re.search(said, str(error)), str(error)
 
 
+def test_a_layer_that_lies_is_refused_although_nobody_takes_its_bytes() -> None:
+    made = stored(BASE, packed(BASE, "zstd"), "zstd", diff_id=digest(b"other"))
+    refused(made, sink=lambda _entry, _chunks: None)
+
+
 def test_a_layer_that_lies_is_never_handed_on_whole() -> None:
     """Whoever stores the pieces and is killed at once has no complete copy that nobody checked."""
     taken: dict[str, int] = {}

@@ -81,6 +81,19 @@ def test_a_refusal_says_where_it_was_looked(tmp_path: Path) -> None:
         decide(world, find_sidecars("-"))
 
 
+def test_only_a_refusal_for_want_of_approvals_says_where_it_was_looked(tmp_path: Path) -> None:
+    world = replace(World(), approvals=WITHOUT_OPS)
+    with pytest.raises(NotApprovedError) as caught:
+        decide(world, Sidecars())
+    assert (caught.value.step, "looked in" in caught.value.hint) == (18, False)
+
+    elsewhere = replace(World(), host=replace(World().host, environment="staging"))
+    (tmp_path / "shop-1.0.tar").touch()
+    with pytest.raises(NotApprovedError) as caught:
+        decide(elsewhere, find_sidecars(str(tmp_path / "shop-1.0.tar")))
+    assert (caught.value.step, "looked in" in caught.value.hint) == (15, False)
+
+
 def test_a_directory_that_was_named_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         find_sidecars(str(tmp_path / "b.tar"), [tmp_path / "none"])
