@@ -49,7 +49,7 @@ def main() -> None:
         print(f"bundle {__version__}")
         return
     if asked:
-        from installer.shared.self_report import version_document
+        from installer.shared.standalone.self_report import version_document
 
         print(version_document("bundle", __version__))
         return
@@ -151,7 +151,7 @@ def man(_json: Json = False) -> None:
 # Run by the build of the executables; of no use to people.
 def selftest() -> None:
     """Read every file of this executable and import every module."""
-    from installer.shared import self_report
+    from installer.shared.standalone import self_report
 
     text, document = self_report.selftest("bundle", __version__)
     console.result(text, lambda: document)
@@ -167,7 +167,7 @@ def licenses(
 
     With --json, the document has the SBOM.
     """
-    from installer.shared.self_report import licences
+    from installer.shared.standalone.self_report import licences
 
     found = licences()
     console.result(found.text(sbom=sbom), lambda: {"sbom": found.sbom})

@@ -1,7 +1,8 @@
 """Packs frozen directories into one self-extracting file, the same bytes every time.
 
 The file is a POSIX shell head (`self_extract.sh`), then a gzipped tar of the files that all platforms share,
-then one for each platform of the files that are its own. `installer/shared/one_file.py` has the layout.
+then one for each platform of the files that are its own. `installer/shared/standalone/one_file.py` has the
+layout.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bundler.freeze.settle import ELF
 from installer.core.errors import UnfitInputError
 from installer.core.limits import MIB
 from installer.shared.frozen import HEAD, LIST
-from installer.shared.one_file import HEAD_LIMIT, Payload, Table, script_digest, split
+from installer.shared.standalone.one_file import HEAD_LIMIT, Payload, Table, script_digest, split
 
 SPEAKABLE = re.compile(r"[A-Za-z0-9_+@%:,=][A-Za-z0-9_+@%:,=./-]*")
 EXECUTABLE, PLAIN = 0o755, 0o644

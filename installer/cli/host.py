@@ -211,7 +211,7 @@ def setup(
 def selftest() -> None:
     """Read every file of this executable and import every module."""
     from installer import __version__
-    from installer.shared.self_report import selftest as check
+    from installer.shared.standalone.self_report import selftest as check
 
     text, document = check("install", __version__)
     console.result(text, lambda: document)
@@ -225,7 +225,7 @@ def licenses(
     ] = False,
 ) -> None:
     """Print the licences of everything in this executable, or its SBOM."""
-    from installer.shared.self_report import licences
+    from installer.shared.standalone.self_report import licences
 
     console.json_output = json
     found = licences()

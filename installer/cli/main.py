@@ -26,7 +26,7 @@ def main() -> None:
         print(f"install {__version__}")
         return
     if asked:
-        from installer.shared.self_report import version_document
+        from installer.shared.standalone.self_report import version_document
 
         print(version_document("install", __version__))
         return

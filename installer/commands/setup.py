@@ -23,8 +23,8 @@ from installer.host.directories import make_directory
 from installer.host.layout import CONFIG
 from installer.host.system import System
 from installer.shared.frozen import executable
-from installer.shared.one_file import is_same_program
 from installer.shared.secrecy.known import Secrets
+from installer.shared.standalone.one_file import is_same_program
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 
 PLACE = "/opt/waybill/bin/install"

@@ -20,7 +20,7 @@ LIST = ".files"
 """Lists every other file of the directory with its SHA-256, in the format of sha256sum."""
 
 HEAD = ".head"
-"""Has the SHA-256 of the shell script without its table, see `one_file.script_digest`."""
+"""Has the SHA-256 of the shell script without its table, see `standalone.one_file.script_digest`."""
 
 VERSIONS = "python.json"
 """The versions of the `interpreter` and of the standard `library`."""

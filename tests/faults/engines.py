@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from installer.commands.common.plan_execution import TransactionResult
 from installer.core.errors import WaybillError
-from installer.core.format.manifest import BLOBS, Deployment, Image, blob_path
-from installer.core.oci import layout
+from installer.core.format.manifest import Deployment, Image
 from installer.host.context import Context
 from installer.host.system import System
 from installer.images import docker_engine
@@ -21,7 +20,7 @@ from tests.faults.stories import Host, outside
 from tests.rig import imagebuild, images
 from tests.rig.engine import Engine
 from tests.rig.faulty import Killed
-from tests.rig.imagerelease import ReleaseDirectory
+from tests.rig.imagerelease import release
 from tests.rig.loop import same
 from tests.rig.machine import Machine
 from tests.rig.needs import needs
@@ -63,34 +62,6 @@ def base() -> bytes:
 def layer(name: str) -> bytes:
     """Gives a layer of small and larger files."""
     return imagebuild.tar({f"{name}-{size}": name.encode() * size for size in (1, 400, 9000)})
-
-
-def release(directory: Path, version: str, sequence: int, own: Mapping[str, Sequence[bytes]]) -> ReleaseSpec:
-    """Gives a release with a configuration and images, whose blobs are made in a directory.
-
-    Args:
-        directory: Where.
-        version: Its version.
-        sequence: Its place among the releases.
-        own: Layers by the name of the image.
-    """
-    made = ReleaseDirectory(directory)
-    for reference, layers in own.items():
-        made.image(reference, layers)
-    expanded = {each.digest: each.expanded for image in made.images for each in image.layers}
-    members = {"config/chat.conf": Member(version.encode(), "/etc/chat.conf", kind="template")}
-    for path in sorted((directory / BLOBS).iterdir()):
-        size = expanded.get(f"sha256:{path.name}", 0)
-        members[BLOBS + path.name] = Member(path.read_bytes(), kind="image", expanded=size)
-    blobs = {image.manifest: members[blob_path(image.manifest)].data for image in made.images}
-    described = {
-        "index.json": layout.make_index(made.images, blobs),
-        "manifest.json": layout.make_docker_manifest(made.images),
-        "oci-layout": layout.LAYOUT,
-    }
-    members |= {f"images/{name}": Member(data, kind="image") for name, data in described.items()}
-    platforms = ("linux/amd64",)
-    return ReleaseSpec(version, sequence, members, platforms=platforms, extra={"images": tuple(made.images)})
 
 
 def with_project(spec: ReleaseSpec) -> ReleaseSpec:

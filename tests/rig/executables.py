@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.freeze import self_extract
+from bundler.freeze.platforms import native
 from tests.rig.cache import CACHE
 from tests.rig.needs import lacks
 
@@ -27,6 +29,13 @@ class Executables:
 
     install: Path
     bundle: Path
+
+
+def pack(app: Path, name: str, version: str) -> bytes:
+    """Packs a directory as an executable for this machine."""
+    own = native()
+    assert own
+    return self_extract.pack({own.name: app}, name, version)
 
 
 @functools.cache

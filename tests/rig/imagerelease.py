@@ -6,15 +6,16 @@ import io
 import json
 import random
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.core.format.manifest import Image, Layer, Manifest
-from installer.core.oci import documents
+from installer.core.format.manifest import BLOBS, Image, Layer, Manifest, blob_path
+from installer.core.oci import documents, layout
 from installer.deploy.method import Target
 from installer.state.release import Release
 from tests.rig.imagebuild import digest, packed
+from tests.rig.releases import Member, ReleaseSpec
 
 FORMS = {"tar": documents.LAYER_TAR, "gzip": documents.LAYER_GZIP, "zstd": documents.LAYER_ZSTD}
 
@@ -90,3 +91,31 @@ class ReleaseDirectory:
         )
         place = directory or str(self.path)
         return Target(Release(manifest, f"{sequence:064x}", place, place), {})
+
+
+def release(directory: Path, version: str, sequence: int, own: Mapping[str, Sequence[bytes]]) -> ReleaseSpec:
+    """Gives a release with a configuration and images, whose blobs are made in a directory.
+
+    Args:
+        directory: Where.
+        version: Its version.
+        sequence: Its place among the releases.
+        own: Layers by the name of the image.
+    """
+    made = ReleaseDirectory(directory)
+    for reference, layers in own.items():
+        made.image(reference, layers)
+    expanded = {each.digest: each.expanded for image in made.images for each in image.layers}
+    members = {"config/chat.conf": Member(version.encode(), "/etc/chat.conf", kind="template")}
+    for path in sorted((directory / BLOBS).iterdir()):
+        size = expanded.get(f"sha256:{path.name}", 0)
+        members[BLOBS + path.name] = Member(path.read_bytes(), kind="image", expanded=size)
+    blobs = {image.manifest: members[blob_path(image.manifest)].data for image in made.images}
+    described = {
+        "index.json": layout.make_index(made.images, blobs),
+        "manifest.json": layout.make_docker_manifest(made.images),
+        "oci-layout": layout.LAYOUT,
+    }
+    members |= {f"images/{name}": Member(data, kind="image") for name, data in described.items()}
+    platforms = ("linux/amd64",)
+    return ReleaseSpec(version, sequence, members, platforms=platforms, extra={"images": tuple(made.images)})

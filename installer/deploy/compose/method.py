@@ -241,13 +241,15 @@ def _volumes(context: Context, target: Target) -> list[str]:
         return []
     # Only a removal decides about data; an upgrade that drops the step leaves them.
     decided: Mapping[str, str] = target.options.get(DATA, {})
-    stays = {each.name: decided.get(each.name, each.why or KEPT) for each in found}
-    return [
-        f"volume {name} stays: it {why}"
-        if why
-        else f"DELETE volume {name} and its data: nothing brings them back"
-        for name, why in stays.items()
-    ]
+    return [_fate(each.name, decided.get(each.name, each.why or KEPT)) for each in found]
+
+
+def _fate(name: str, why: str) -> str:
+    if why == KEPT:
+        return f"volume {name} stays; it has the data of the project"
+    if why:
+        return f"volume {name} stays: it {why}"
+    return f"DELETE volume {name} and its data: nothing brings them back"
 
 
 def _rendered(target: Target) -> list[Installed]:

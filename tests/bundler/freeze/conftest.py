@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundler.freeze.packed import DATA, PROGRAM, pack
+from tests.bundler.freeze.packed import DATA, PROGRAM
+from tests.rig.executables import pack
 from tests.rig.needs import needs
 
 

@@ -10,9 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bundler.freeze import self_extract
-from bundler.freeze.platforms import native
-
 PROGRAM = """#!/bin/sh
 [ "$1" != fail ] || exit 7
 printf '%s\\n' "$0" "$@"
@@ -21,13 +18,6 @@ printf '%s\\n' "$0" "$@"
 """
 DATA = random.Random(1).randbytes(20_000)
 SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh")}
-
-
-def pack(app: Path, name: str, version: str) -> bytes:
-    """Packs a directory for this machine."""
-    own = native()
-    assert own
-    return self_extract.pack({own.name: app}, name, version)
 
 
 def run(

@@ -11,7 +11,7 @@ import pytest
 from bundler.freeze import self_extract
 from bundler.freeze.platforms import ALL, PLATFORMS, chosen
 from installer.core.errors import UnfitInputError, UsageError
-from installer.shared.one_file import HEAD_LIMIT, differing, is_same_program, script_digest, split
+from installer.shared.standalone.one_file import HEAD_LIMIT, differing, is_same_program, script_digest, split
 from tests.bundler.freeze.packed import run, unpacked
 
 NAMES = [*PLATFORMS]

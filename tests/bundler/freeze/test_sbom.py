@@ -17,7 +17,7 @@ from bundler.freeze import build, sbom
 from bundler.freeze.standard_library import SERIES
 from installer import __version__
 from installer.core.errors import UnfitInputError, UsageError
-from installer.shared.self_report import licences
+from installer.shared.standalone.self_report import licences
 from tests.rig.needs import needs
 
 PROGRAMS = ["install", "bundle"]

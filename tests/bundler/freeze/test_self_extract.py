@@ -18,8 +18,9 @@ import zstandard
 
 from bundler.freeze import settle
 from installer.shared.child_env import child_environment
-from tests.bundler.freeze.packed import DATA, SHELLS, damage, pack, refusal, run, unpacked, wait_for
+from tests.bundler.freeze.packed import DATA, SHELLS, damage, refusal, run, unpacked, wait_for
 from tests.rig.answers import Document
+from tests.rig.executables import pack
 from tests.rig.needs import needs
 
 LOADERS = (

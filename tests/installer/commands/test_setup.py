@@ -22,8 +22,8 @@ from installer.core.errors import HostNotReadyError, MediaError, RefusedError, U
 from installer.host.system import System
 from installer.shared.process import Completed
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
-from tests.bundler.freeze.packed import pack
 from tests.rig.bench import Bench, release
+from tests.rig.executables import pack
 from tests.rig.faulty import FaultySystem, Killed, snapshot
 from tests.rig.needs import needs
 

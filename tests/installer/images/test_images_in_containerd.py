@@ -24,10 +24,10 @@ from installer.images.docker_socket import EngineError
 from installer.images.method import HANDLERS, METHOD
 from installer.images.prune import sweep
 from installer.images.repair import repair_images
-from tests.faults.engines import release as story
 from tests.rig.containerd import NAMESPACE, Containerd
 from tests.rig.faulty import Killed
 from tests.rig.imagerelease import ReleaseDirectory, plain_layer
+from tests.rig.imagerelease import release as release_of
 from tests.rig.imagesite import Meter, Recorder, Site
 from tests.rig.livedir import LiveDir
 from tests.rig.releases import context, install, remove, roll_back
@@ -179,7 +179,7 @@ def test_drift_names_what_is_missing_or_moved_and_a_repair_loads_it_again(node: 
 def test_a_release_is_installed_upgraded_rolled_back_and_removed(node: Node) -> None:
     own = {number: plain_layer(number) for number in ("base", "1", "2")}
     specs = [
-        story(
+        release_of(
             node.tmp / number, f"{number}.0.0", int(number), {"shop/app:latest": [own["base"], own[number]]}
         )
         for number in ("1", "2")

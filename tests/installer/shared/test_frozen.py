@@ -12,8 +12,9 @@ import pytest
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError
-from installer.shared import frozen, self_report
+from installer.shared import frozen
 from installer.shared.child_env import child_environment
+from installer.shared.standalone import self_report
 
 
 @pytest.fixture
@@ -165,12 +166,3 @@ class TestDamage:
         with pytest.raises(HostNotReadyError, match="the first of 1 is install") as caught:
             self_report.selftest("install", "1")
         assert caught.value.where == str(home)
-
-
-def test_a_build_for_tests_says_what_it_is() -> None:
-    mixed = self_report.Versions(("install", "1"), "3.11.17", "3.11.7", "OpenSSL 3.5.9")
-    assert mixed.text() == (
-        "install 1, Python 3.11.17 with the standard library of 3.11.7 (a build for tests, not for hosts), "
-        "OpenSSL 3.5.9"
-    )
-    assert mixed.as_json()["python"] == {"interpreter": "3.11.17", "library": "3.11.7"}

@@ -133,6 +133,7 @@ def test_a_removal_deletes_its_own_volumes_and_says_why_others_stay(
 
 def test_data_of_an_earlier_removal_are_deleted_by_a_second_one(live: Context, docker_engine: Engine) -> None:
     install(live, release(1))
+    assert lines(live, Options())[0] == f"volume {CACHE} stays; it has the data of the project"
     first = remove(Session(live.system), PRODUCT, yes=True).removal
     assert first is not None
     (row, _) = [row for row in first.of("stays") if row.kind == "volume"]

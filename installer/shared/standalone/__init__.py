@@ -1,0 +1,1 @@
+"""The standalone executables: their layout as one file, and what they report of themselves."""
