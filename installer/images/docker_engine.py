@@ -305,7 +305,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             # Not `version="auto"`: a client that fails while it negotiates the version cannot be closed.
             asker = opened.enter_context(closing(docker.APIClient(address, FLOOR, answer)))
             # Not its version: Podman starts programs to answer that. It says here, too, that it is Podman.
-            said = asker.get(f"{asker.base_url}/_ping").headers
+            said = asker.get(f"{asker.base_url}/_ping", timeout=answer).headers
             api, podman = str(said["Api-Version"]), str(said.get("Libpod-Api-Version", ""))
             client = opened.enter_context(closing(docker.APIClient(address, api, answer)))
             # A client of its own, because loading takes another timeout than short requests.
