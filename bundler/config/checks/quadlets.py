@@ -46,8 +46,6 @@ _KEYS = {
     ),
 }
 KEYS = {group: frozenset(text.split()) for group, text in _KEYS.items()}
-CODE = "podman"
-"""Of the warnings."""
 _SECTIONS = frozenset({"Unit", "Service", "Install", "Quadlet"})
 _MOST = 25
 
@@ -152,16 +150,16 @@ def _doubts(given: str, file: QuadletFile, names: set[str]) -> Iterator[Problem]
         if section == file.group and key not in known:
             close = did_you_mean(key, known)
             hint = f"did you mean {close}?" if close else "a newer Podman may; the plan asks that of the host"
-            yield Problem(where, f"Podman {VERSION} has no {key}= in [{section}]", hint, CODE)
+            yield Problem(where, f"Podman {VERSION} has no {key}= in [{section}]", hint, "podman")
         elif section != file.group and section not in _SECTIONS and not section.startswith("X-"):
             what = f"[{section}] is no section of a file for {file.kind}s"
-            yield Problem(where, what, f"did you mean [{file.group}]?", CODE)
+            yield Problem(where, what, f"did you mean [{file.group}]?", "podman")
     for number, named in file.references():
         if named not in names:
             close = did_you_mean(named, names)
             hint = f"did you mean {close}?" if close else "add it to the step, unless the hosts have it"
             what = f"names {named}, which is not in this release"
-            yield Problem(f"{given}:{number}", what, hint, CODE)
+            yield Problem(f"{given}:{number}", what, hint, "podman")
     for number, what in irregular_lines(file.text):
         hint = "write every directive on lines of its own, without characters that are not seen"
-        yield Problem(f"{given}:{number}", f"this line {what}", hint, CODE)
+        yield Problem(f"{given}:{number}", f"this line {what}", hint, "podman")
