@@ -36,7 +36,6 @@ from tests.rig.sharedblobs import (
     is_whole,
     other_bytes,
     retain,
-    retained,
     truncated,
     upgrade,
     writable_by_all,
@@ -44,18 +43,6 @@ from tests.rig.sharedblobs import (
 from tests.rig.staging import LAYOUT, STAGING, Reads, Told, opened, plan, run
 
 NOBODY = 65534
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "host/data").mkdir(parents=True, mode=0o755)
-    return tmp_path / "host"
-
-
-@pytest.fixture
-def old(root: Path) -> Path:
-    """The directory of a retained release."""
-    return retained(root)
 
 
 def test_a_blob_of_a_retained_release_gets_a_second_name(root: Path, old: Path) -> None:

@@ -33,25 +33,11 @@ from tests.rig.sharedblobs import (
     is_whole,
     other_bytes,
     retain,
-    retained,
     truncated,
     upgrade,
     writable_by_all,
 )
 from tests.rig.staging import LAYOUT, STAGING, opened, plan, run, tree
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "host/data").mkdir(parents=True, mode=0o755)
-    return tmp_path / "host"
-
-
-@pytest.fixture
-def old(root: Path) -> Path:
-    """The directory of a retained release."""
-    return retained(root)
-
 
 # -- interrupted runs, other disks -------------------------------------------------------------------
 
