@@ -273,6 +273,8 @@ def provide(name: str) -> None:
     discard = partial(shutil.rmtree, ignore_errors=True)
     discard(fresh)
     fresh.unlink(missing_ok=True)
+    # Before the part changes: after a kill in between, the recipe of another one would call it the right one.
+    recipe.unlink(missing_ok=True)
     if isinstance(part, RootFs):
         bootstrap(part, fresh)
     else:

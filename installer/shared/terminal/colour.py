@@ -14,7 +14,7 @@ _RED, _BOLD_RED, _GREEN, _CYAN, _YELLOW = "31", "1;31", "32", "36", "33"
 ALARMS = (
     "DRIFT", "FAILED", "UNFINISHED", "INCOMPLETE", "IN PROGRESS", "NOT ADMITTED", "NO TRUST", "NOT CLEARED",
     "LEFT", "REFUSED", "SENSITIVE", "WARNING", "BREAK-GLASS", "POINT OF NO RETURN", "BROKEN", "EXPIRED",
-    "OUTSIDE", "DAMAGED", "UNHEALTHY",
+    "OUTSIDE", "DAMAGED", "UNHEALTHY", "DELETE",
 )  # fmt: skip
 """Words in capitals that must not be overlooked. A test finds those that the texts of the commands have."""
 # At the beginning of a line, or of a column of it.
