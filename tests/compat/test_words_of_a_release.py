@@ -21,21 +21,19 @@ from tests.rig.needs import lacks
 from tests.rig.products import add, make_product, put
 from tests.rig.trustworld import NOW, World, root
 
-EARLY = (
-    "Begin every warning with the same word, in one place; hints for files of secrets name commands to run"
-)
+EARLY = "Look again where a command begins or ends while status or plan looks"
 """Subject line of a commit that knows what `requires` is, but none of the words below."""
-LATE = "Give the method compose a folder of its own"
-"""Subject line of a commit that knows all of them but `timeouts/1`."""
+LATE = "Run the suite of the new steps in CI within its time"
+"""Subject line of a commit that knows all of them."""
 CHECK: Mapping[str, Any] = {"validate": ("test", "-s", "{file}")}
 REACT: Mapping[str, Any] = {"on_change": OnChange(command=("true",))}
-WORDS: dict[str, tuple[str, Mapping[str, Any]]] = {
-    "validators/1": (EARLY, CHECK),
-    "on-change/1": (EARLY, REACT),
-    "cluster/1": (EARLY, {}),
-    "health/1": (EARLY, {}),
-    "layers/1": (EARLY, {}),
-    "timeouts/1": (LATE, CHECK | REACT | {"timeout": 300}),
+WORDS: dict[str, Mapping[str, Any]] = {
+    "validators/1": CHECK,
+    "on-change/1": REACT,
+    "cluster/1": {},
+    "health/1": {},
+    "layers/1": {},
+    "timeouts/1": CHECK | REACT | {"timeout": 300},
 }
 LAYERS = {"environment/production": "log: debug\n", "cluster/plant-3": "peers: [b]\n"}
 MAIN = """\
@@ -55,7 +53,7 @@ def release(word: str, version: str = "1.4.0", sequence: int = 100_040_000_999) 
         probe = HealthCheck("command", "", ("true",), start_period=1)
         return configured(version, sequence, health=(probe,))
     layers = LAYERS if word == "layers/1" else {}
-    return configured(version, sequence, said=WORDS[word][1], layers=layers)
+    return configured(version, sequence, said=WORDS[word], layers=layers)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +102,9 @@ def test_an_installer_from_before_a_word_answers_that_it_is_too_old(
 ) -> None:
     path = str(host.bundle(release(word)))
     for words in (("verify", path), ("apply", path, "--yes")):
-        code, said = install(sources[WORDS[word][0]], host, *words)
+        code, said = install(sources[EARLY], host, *words)
         assert code == 19, said
-        assert f"requires {word}" in said
+        assert word in said.partition("requires ")[2]
     assert not (host.host / "etc/chat.conf").exists()
 
 
@@ -118,7 +116,7 @@ def test_an_installer_from_before_a_word_leaves_such_a_release_alone(
     before = (host.host / "etc/chat.conf").read_text()
     newer = str(host.bundle(configured("1.5.0", 100_050_000_999), "newer.tar"))
     for words in (("remove", "lan-chat", "--yes"), ("apply", newer, "--yes")):
-        code, said = install(sources[WORDS[word][0]], host, *words)
+        code, said = install(sources[EARLY], host, *words)
         assert code != 0, said
         assert "Traceback" not in said
         assert (host.host / "etc/chat.conf").read_text() == before
@@ -128,7 +126,9 @@ def test_a_host_of_an_installer_from_before_layers_is_taken_over(
     host: Bench, sources: Mapping[str, Path]
 ) -> None:
     in_cluster(host, "plant-3")
-    code, said = install(sources[EARLY], host, "apply", str(host.bundle(configured())), "--yes")
+    # That installer has no filter for the origin of a value.
+    old = configured(template="log {{ log }}\npeers {{ peers | join(' ') }}\n")
+    code, said = install(sources[EARLY], host, "apply", str(host.bundle(old)), "--yes")
     assert code == 0, said
     newer = release("layers/1", "1.5.0", 100_050_000_999)
     assert host.run(str(host.bundle(newer, "newer.tar")), "--yes")[0] == 0
