@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
+
+import pytest
 
 from installer.commands.status import product_status
 from installer.core.format.manifest import Deployment, HealthCheck
@@ -110,7 +110,9 @@ def composed(engine: Engine, root: Path) -> Iterator[Context]:
             images.build(engine, tag, images.busybox(("/bin/busybox", "sleep", str(1000000 + number))))
     programs = Path(needs("compose")).parent
     path = f"{engine.path}:{programs}"
-    with mock.patch.dict(os.environ, {"DOCKER_HOST": engine.host, "PATH": path}):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", engine.host)
+        patch.setenv("PATH", path)
         try:
             yield context(LiveDir(root))
         finally:

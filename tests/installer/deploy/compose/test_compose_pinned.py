@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
@@ -118,7 +116,9 @@ def site(docker_engine: Engine, registry: Registry, tmp_path: Path) -> Iterator[
     trust.parent.mkdir(parents=True)
     trust.write_bytes(root_bytes(root(environments={})))
     path = f"{docker_engine.path}:{Path(needs('compose')).parent}"
-    with mock.patch.dict(os.environ, {"DOCKER_HOST": docker_engine.host, "PATH": path}):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", docker_engine.host)
+        patch.setenv("PATH", path)
         yield Site(tmp_path, docker_engine, registry, host)
         clear(docker_engine)
 
