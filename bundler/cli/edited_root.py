@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.cli.options import console
-from installer.shared.run_record import root_row
+from installer.shared.command.run_record import root_row
 
 if TYPE_CHECKING:
     from bundler.trust.root_files import Edited

@@ -16,8 +16,8 @@ from bundler.cli import approving, release, signing
 from bundler.cli.defaults import take_defaults
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
-from installer.shared.child_env import forget_loaders
-from installer.shared.command_line import run_app
+from installer.shared.child.environment import forget_loaders
+from installer.shared.command.command_line import run_app
 from installer.shared.command_tree.help import Group
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.version import version_asked_for
@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     # Typing the bare command is a question.
     no_args_is_help=True,
-    # Errors are printed in one place, installer.shared.command_line.
+    # Errors are printed in one place, installer.shared.command.command_line.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Create, sign and inspect release bundles that cross an air gap.",

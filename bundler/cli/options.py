@@ -13,7 +13,7 @@ import typer
 from bundler.cli.documents import SHAPES
 from bundler.cli.forms import prefer_typed_key
 from installer.core.errors import UsageError
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 from installer.shared.terminal import streams
 from installer.shared.terminal.text import safe
 

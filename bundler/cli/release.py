@@ -25,7 +25,7 @@ from bundler.cli.options import (
     option,
     prompt,
 )
-from installer.shared.run_record import release_row
+from installer.shared.command.run_record import release_row
 from installer.shared.terminal.narrow import fitted
 
 DEFAULT_INSTALLER = Path("dist/install")

@@ -26,8 +26,8 @@ from bundler.cli.options import (
     required_signers,
 )
 from installer.core.errors import UsageError
+from installer.shared.command.run_record import root_row
 from installer.shared.command_tree.help import Group
-from installer.shared.run_record import root_row
 
 if TYPE_CHECKING:
     from installer.core.trust.signatures import TrustedKey

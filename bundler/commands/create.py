@@ -37,8 +37,8 @@ from installer.core.format.manifest import SUMS, FileEntry, Image, Layer, Manife
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import END, OCTAL_LIMIT
 from installer.core.limits import LIMITS, MIB
+from installer.shared.command.run_record import release_row
 from installer.shared.progress import Progress
-from installer.shared.run_record import release_row
 from installer.shared.terminal import interrupts
 
 # A file system that is filled to the last byte breaks other programs.

@@ -21,8 +21,8 @@ from installer.core.errors import TamperedError
 from installer.core.format.archive import Bundle
 from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.methods import FILE_KINDS
+from installer.shared.command.run_record import release_row
 from installer.shared.humanize import size_text as size
-from installer.shared.run_record import release_row
 from installer.shared.terminal.narrow import fitted
 
 # Everything in a manifest that changes what happens on a host, besides files and images.

@@ -36,8 +36,8 @@ from installer.core.limits import LIMITS
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
+from installer.shared.command.run_record import release_row
 from installer.shared.humanize import size_text as size
-from installer.shared.run_record import release_row
 from installer.shared.terminal.narrow import fitted
 from installer.shared.terminal.text import safe
 

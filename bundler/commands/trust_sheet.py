@@ -15,7 +15,7 @@ from installer.core.errors import UsageError, os_errors_as
 from installer.core.timestamps import format_time
 from installer.core.trust.root import display_fingerprint
 from installer.core.trust.root_view import RootView, view
-from installer.shared.run_record import root_row
+from installer.shared.command.run_record import root_row
 
 _STYLE = """
 @page { size: A4; margin: 18mm }

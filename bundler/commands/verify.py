@@ -27,8 +27,8 @@ from installer.core.verify import (
     report,
     verify_payload,
 )
+from installer.shared.command.run_record import release_row
 from installer.shared.progress import Progress
-from installer.shared.run_record import release_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from bundler.freeze.tools import ROOT, lock, run, work_directory
 from bundler.freeze.wheels import COMPILED, HERE, differing_modules, site
 from installer.core.errors import UnfitInputError, UsageError, WaybillError
 from installer.core.limits import MIB
-from installer.shared.child_env import child_environment
+from installer.shared.child.environment import child_environment
 from installer.shared.frozen import VERSIONS
 from installer.shared.progress import Progress
 

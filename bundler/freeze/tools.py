@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from installer.core.errors import UnfitInputError, UsageError
-from installer.shared.child_env import child_environment
+from installer.shared.child.environment import child_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 

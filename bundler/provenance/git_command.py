@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from installer.shared.child_env import child_environment
+from installer.shared.child.environment import child_environment
 
 _SECONDS = 60
 _MOST_FILTERS = 100

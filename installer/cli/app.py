@@ -32,7 +32,7 @@ from installer.cli.options import (
 )
 from installer.cli.secrets import secrets_app
 from installer.cli.words import COMMANDS
-from installer.shared.cli_options import with_option_groups
+from installer.shared.command.cli_options import with_option_groups
 from installer.shared.command_tree.help import WithDefault
 
 DIFFERS = 3

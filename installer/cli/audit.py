@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from installer.cli.options import Where, console
-from installer.shared.cli_options import with_option_groups
+from installer.shared.command.cli_options import with_option_groups
 
 
 @with_option_groups

@@ -8,7 +8,7 @@ import typer
 
 from installer.cli.options import Product, Values, Verification, Where, console
 from installer.core.errors import UsageError
-from installer.shared.cli_options import with_option_groups
+from installer.shared.command.cli_options import with_option_groups
 from installer.shared.command_tree.help import Group
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from installer.cli.options import Product, Wait, Where, console
-from installer.shared.cli_options import with_option_groups
+from installer.shared.command.cli_options import with_option_groups
+from installer.shared.command.run_record import root_row
 from installer.shared.command_tree.help import Group
-from installer.shared.run_record import root_row
 
 if TYPE_CHECKING:
     from installer.core.trust.root_view import RootView

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from installer import __version__
-from installer.shared.child_env import forget_loaders
+from installer.shared.child.environment import forget_loaders
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.version import version_asked_for
 
@@ -35,13 +35,13 @@ def main() -> None:
         from installer.cli.defaults import take_defaults
         from installer.cli.options import console
         from installer.cli.words import with_command
-        from installer.shared.command_line import run_app
+        from installer.shared.command.command_line import run_app
 
         sys.exit(run_app(console, app, words, with_command, take_defaults))
     except KeyboardInterrupt:
         # While the program was loaded.
         if "--json" in words:
-            from installer.shared.run_record import stopped_document
+            from installer.shared.command.run_record import stopped_document
 
             print(stopped_document("install"))
         sys.exit(130)

@@ -13,7 +13,7 @@ import typer
 
 from installer.cli.documents import SHAPES
 from installer.core.errors import Problem, UsageError, os_errors_as
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 
 if TYPE_CHECKING:
     from installer.commands.common.bundle_verifier import BundleInput

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from installer.cli.options import Values, Verification, Where, console
-from installer.shared.cli_options import with_option_groups
+from installer.shared.command.cli_options import with_option_groups
 from installer.shared.command_tree.help import Group
 
 secrets_app = typer.Typer(

@@ -16,7 +16,7 @@ from installer.planning.plan import Options, Plan
 from installer.planning.planner import plan_remove
 from installer.planning.removal import inventory
 from installer.planning.removal.plans import plan_purge
-from installer.shared.ui import Ui
+from installer.shared.command.ui import Ui
 from installer.state.state import State
 
 

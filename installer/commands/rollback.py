@@ -23,7 +23,7 @@ from installer.planning.cluster.members import recorded_bytes
 from installer.planning.desired_state import Desired
 from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import Planner
-from installer.shared.redaction import LIMIT
+from installer.shared.secrecy.redaction import LIMIT
 from installer.state.host_identity import host_name, recorded_environment
 from installer.state.recorded_values import changes, digests_bytes, read_recorded, read_secrets
 from installer.state.release import open_release

@@ -18,8 +18,8 @@ from installer.planning.drift import Drifted
 from installer.planning.views.content_diff import diff_lines
 from installer.planning.views.drift_lines import drifted_rows, problem_rows
 from installer.secrets.rotation import RotationCheck
-from installer.shared.redaction import Diff
-from installer.shared.run_record import problem_row
+from installer.shared.command.run_record import problem_row
+from installer.shared.secrecy.redaction import Diff
 from installer.shared.terminal.listing import listed
 from installer.state.documents import release_document
 from installer.state.host_identity import recorded_environment

@@ -18,7 +18,7 @@ from installer.core.trust.root_view import RootView, view
 from installer.core.trust.rotation import require_unexpired
 from installer.core.verify import Clock
 from installer.host.system import System
-from installer.shared.run_record import root_row
+from installer.shared.command.run_record import root_row
 from installer.state.host_identity import environment_to_record
 from installer.state.root_updates import Followed, RootMedium, follow
 from installer.state.standing import Fallen, fallen_on_host

@@ -9,7 +9,12 @@ from __future__ import annotations
 from installer.core.errors import Problem
 from installer.host.context import Context
 from installer.host.system import Completed
-from installer.shared.child_env import CONTAINERD, engine_address, engine_environment
+from installer.shared.child.engine_address import (
+    CONTAINERD,
+    engine_address,
+    engine_environment,
+    not_usable,
+)
 
 QUICK = 30.0
 """Seconds for a command that only asks."""
@@ -30,11 +35,7 @@ def docker(context: Context, *words: str, timeout: float = QUICK, engine: str = 
 def engine_problem() -> Problem | None:
     """Return why the engine that the environment names cannot be used."""
     address = engine_address()
-    if address.startswith("unix://"):
-        return None
     if address.startswith(CONTAINERD):
         what = "is containerd, which takes images and runs no Compose projects"
         return Problem(address, what, "install Docker, or use --skip compose")
-    # Verified images are loaded through a socket; containers elsewhere would not be made of them.
-    hint = "unset DOCKER_HOST, or set DOCKER_HOST=unix:///path/of/the/socket of an engine of this host"
-    return Problem(address, "is not an engine of this host", hint)
+    return not_usable(address)

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from installer.core.errors import Cause, WaybillError
 from installer.host.context import Context
-from installer.shared.process import Completed
-from installer.shared.run_record import OUTPUT_LINES
+from installer.shared.child.process import Completed
+from installer.shared.command.run_record import OUTPUT_LINES
 from installer.shared.secrecy.known import Secrets
 
 Json = dict[str, Any]

@@ -22,7 +22,7 @@ from installer.host.http_probe import Answer
 from installer.host.inodes import attributes as inode
 from installer.host.inodes.seen import A_KIND, Seen, Space
 from installer.host.safe_path import HeldDirs, ParentDir, naming, open_parent
-from installer.shared import process
+from installer.shared.child import process
 from installer.shared.terminal import interrupts
 
 __all__ = ["A_KIND", "LIST", "READ", "Host", "Seen", "Space", "opened"]

@@ -23,8 +23,8 @@ from installer.host.kernel import Holder
 from installer.host.lock import Lock, lock_holders
 from installer.host.safe_path import ParentDir, naming, open_parent
 from installer.host.syscalls import SyncError
-from installer.shared import process
-from installer.shared.process import Completed
+from installer.shared.child import process
+from installer.shared.child.process import Completed
 from installer.shared.terminal import interrupts
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]

@@ -26,7 +26,7 @@ from installer.images.docker_engine import ANSWER, REACHED, SILENCE, SLOWEST, En
 from installer.images.docker_socket import EngineError, InUseError
 from installer.images.engine_info import EngineImage, EngineInfo
 from installer.images.load_stream import chain_ids
-from installer.shared.process import Completed
+from installer.shared.child.process import Completed
 from installer.shared.secrecy.known import Secrets
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ class Containerd(Engine):
 
     def blobs(self) -> frozenset[str]:
         """Return the digests of the blobs that need not be sent; see `Engine.blobs`."""
-        return frozenset(self._ask("list its blobs", "content", "ls", "-q"))
+        # One that is not in the list is sent again, which does no harm.
+        return frozenset(self._lines(self._run("list its blobs", "content", "ls", "-q")))
 
     def load(
         self, chunks: Iterable[bytes], payload: int, advance: Callable[[int], None] = lambda _count: None
@@ -241,11 +242,23 @@ class Containerd(Engine):
         )
 
     def _ask(self, what: str, *words: str) -> list[str]:
-        ended = self._system.run([*self._command, *words], timeout=ANSWER)
-        return self._require(ended, what).stdout.decode("utf-8", "replace").splitlines()
+        ended = self._run(what, *words)
+        if ended.shortened:
+            # What is not in it could be in use, or have a name of ours.
+            how = f"containerd could not {what}: the list is longer than 1 MiB"
+            hint = f"remove what nobody uses: `{self.info.prunes}`"
+            raise EngineError(how, where=self.info.address, hint=hint)
+        return self._lines(ended)
+
+    @staticmethod
+    def _lines(ended: Completed) -> list[str]:
+        return ended.stdout.decode("utf-8", "replace").splitlines()
 
     def _change(self, what: str, *words: str) -> None:
-        self._require(self._system.run([*self._command, *words], timeout=ANSWER), what)
+        self._run(what, *words)
+
+    def _run(self, what: str, *words: str) -> Completed:
+        return self._require(self._system.run([*self._command, *words], timeout=ANSWER), what)
 
     def _require(self, ended: Completed, what: str) -> Completed:
         if not ended.ok:
@@ -264,11 +277,15 @@ def connect(system: System, address: str) -> Containerd:
     Raises:
         EngineError: It is not there, or does not answer; or the address is not one.
     """
-    parts = urlsplit(address)
-    asked = parse_qs(parts.query)
+    no_address = EngineError("is not an address of containerd", where=address, hint=_FORM)
+    try:
+        parts = urlsplit(address)
+        asked = parse_qs(parts.query)
+    except ValueError as error:
+        raise no_address from error
     (namespace,) = asked.get("namespace", [_NAMESPACE])[:1]
     if parts.netloc or not parts.path.startswith("/") or asked.keys() - {"namespace"}:
-        raise EngineError("is not an address of containerd", where=address, hint=_FORM)
+        raise no_address
     if not _NAMESPACES.fullmatch(namespace):
         raise EngineError(f"namespace {namespace:.80} is not a name", where=address, hint=_FORM)
     tool = next((each for each in _TOOLS if system.which(each[0]) is not None), None)

@@ -17,7 +17,7 @@ from installer.core.oci.reference import familiar
 from installer.images.docker_socket import EngineError, InUseError, probe, silent_error
 from installer.images.engine_info import EngineImage, EngineInfo, describe
 from installer.images.read_back import digests
-from installer.shared.child_env import engine_address, engine_name, engine_start
+from installer.shared.child.engine_address import engine_address, engine_name, engine_start
 
 if TYPE_CHECKING:
     from installer.host.system import System

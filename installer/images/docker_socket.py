@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 
 from installer.core.errors import HostNotReadyError
-from installer.shared.child_env import (
+from installer.shared.child.engine_address import (
     DEFAULT_ENGINE,
     engine_name,
     engine_start,
     engine_unit,
     has_program,
     is_podman,
+    not_usable,
 )
 
 
@@ -44,12 +45,8 @@ def probe(address: str, timeout: float) -> None:
         EngineError: The socket cannot be reached.
     """
     # Before the client library: the errno tells "not installed" from "not running" from "not allowed".
-    if not address.startswith("unix://"):
-        hint = (
-            "images can only be loaded into the engine of this host: set "
-            "DOCKER_HOST=unix:///path/of/its/socket"
-        )
-        raise EngineError("is not an engine of this host", where=address, hint=hint)
+    if problem := not_usable(address):
+        raise EngineError(problem.what, where=problem.where, hint=problem.hint)
     path, name, start = address.removeprefix("unix://"), engine_name(address), engine_start(address)
     try:
         with socket.socket(socket.AF_UNIX) as connection:

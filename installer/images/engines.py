@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from installer.images import containerd_engine, docker_engine
 from installer.images.docker_engine import Engine
-from installer.shared.child_env import CONTAINERD, engine_address
+from installer.shared.child.engine_address import CONTAINERD, engine_address
 
 if TYPE_CHECKING:
     from installer.host.system import System

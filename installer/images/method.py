@@ -26,7 +26,7 @@ from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
 from installer.images.engine_info import OLDEST
 from installer.images.load_stream import ImageLoad, chain_ids
-from installer.shared.child_env import engine_address
+from installer.shared.child.engine_address import engine_address
 from installer.shared.humanize import size_text
 from installer.state.release import Release
 

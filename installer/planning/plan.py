@@ -15,8 +15,8 @@ from installer.host.disk_space import Need
 from installer.planning.changes import Changes
 from installer.planning.cluster.check import ClusterReport
 from installer.planning.drift import NOTHING_SAID, Policy
-from installer.shared.redaction import Diff
 from installer.shared.review.review import NO_REVIEW, Review
+from installer.shared.secrecy.redaction import Diff
 from installer.shared.values import Layer
 from installer.state.recorded_values import ValueChange
 from installer.state.release import Release

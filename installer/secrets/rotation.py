@@ -17,7 +17,7 @@ from installer.secrets.digest import Digests
 from installer.secrets.references import Reference
 from installer.secrets.registry import parse
 from installer.secrets.resolve import examine
-from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
+from installer.shared.child.bounded_child import Bounds, ExceededError, run_bounded
 
 WAIT = 12.0
 """Seconds that the stores have for all questions of a command; more than one of them takes by default."""

@@ -18,7 +18,7 @@ from installer.core import schema_errors
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.jsonio import not_json
 from installer.shared import strict_yaml
-from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
+from installer.shared.child.bounded_child import Bounds, ExceededError, run_bounded
 from installer.shared.configuration.known_keys import unknown_keys
 from installer.shared.configuration.merge import LayerKind, Merged, Part, merge
 from installer.shared.configuration.set_option import INTO_FILE, OPTION, as_typed, parse_setting

@@ -16,7 +16,7 @@ from installer.core.errors import (
 )
 from installer.deploy.operation import StepError
 from installer.host.context import Context
-from installer.shared.run_record import OUTPUT_LINES
+from installer.shared.command.run_record import OUTPUT_LINES
 from installer.shared.secrecy.known import shortened
 from installer.shared.terminal.interrupts import TimeLimitPassed
 from installer.state.state import Entry

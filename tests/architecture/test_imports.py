@@ -65,7 +65,7 @@ def test_the_bundler_imports_of_the_installer_only_what_both_share() -> None:
 
 
 def test_what_both_executables_start_with_imports_nothing_of_ours_but_itself() -> None:
-    for name in ("shared/frozen.py", "shared/progress.py", "shared/child_env.py"):
+    for name in ("shared/frozen.py", "shared/progress.py", "shared/child/environment.py"):
         ours = [name for _, name in imports(ROOT / "installer" / name) if below(name, "bundler", "installer")]
         assert [name for name in ours if name != "installer"] == [], name
 

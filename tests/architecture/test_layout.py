@@ -21,8 +21,8 @@ TOP_LEVEL = {
 }  # fmt: skip
 # The last two are the program behind `make installer`, and a child that ends itself.
 SAY = (
-    *("installer/cli/", "installer/shared/console.py", "bundler/cli/"),
-    *("bundler/freeze/build.py", "installer/shared/bounded_child.py"),
+    *("installer/cli/", "installer/shared/command/console.py", "bundler/cli/"),
+    *("bundler/freeze/build.py", "installer/shared/child/bounded_child.py"),
 )
 LONGEST = 400
 GOES_ON = (

@@ -50,8 +50,8 @@ MACHINERY: dict[str, tuple[Uses, tuple[str, ...]]] = {
     "start a child process": (
         called("subprocess.Popen", "subprocess.run", "os.posix_spawn", "os.fork", "os.popen", "os.system"),
         (
-            "installer/shared/process.py",
-            "installer/shared/bounded_child.py",
+            "installer/shared/child/process.py",
+            "installer/shared/child/bounded_child.py",
             "installer/core/trust/gpgv.py",
             "bundler/provenance/git_command.py",
             "bundler/freeze/tools.py",

@@ -14,8 +14,8 @@ from bundler.cli.options import console as bundle_console
 from installer.cli.app import app as install
 from installer.cli.options import console as install_console
 from installer.core import errors
-from installer.shared.command_line import run_app
-from installer.shared.run_record import RunRecord
+from installer.shared.command.command_line import run_app
+from installer.shared.command.run_record import RunRecord
 from tests.rig import answers
 from tests.rig.answers import Document
 

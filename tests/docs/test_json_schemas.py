@@ -13,7 +13,7 @@ from bundler.cli import documents as bundle_documents
 from bundler.cli.main import app as bundle
 from installer.cli import documents as install_documents
 from installer.cli.app import app as install
-from installer.shared.run_record import COMMON, RunRecord
+from installer.shared.command.run_record import COMMON, RunRecord
 from tests.rig import answers
 
 PROGRAMS = {"install": (install, install_documents.SHAPES), "bundle": (bundle, bundle_documents.SHAPES)}

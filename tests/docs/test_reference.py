@@ -11,7 +11,7 @@ from docs.reference import generate
 from installer.core import errors
 from installer.core.format import manifest_json
 from installer.core.format.manifest import SECTIONS, Manifest
-from installer.shared.run_record import CODES
+from installer.shared.command.run_record import CODES
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 

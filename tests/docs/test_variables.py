@@ -12,7 +12,7 @@ import pytest
 
 from bundler.cli import defaults as desk
 from installer.cli import defaults as host
-from installer.shared import child_env
+from installer.shared.child import environment
 
 TOP = Path(__file__).resolve().parents[2]
 PAGE = (TOP / "docs/reference/variables.md").read_text()
@@ -70,7 +70,14 @@ def listed() -> set[str]:
     """The variables in lists of names: for children, for provenance, and for passwords."""
     from bundler.provenance.builder import INFLUENCES
 
-    return {*INFLUENCES, *child_env.KEPT, *child_env.OWN, "LC_*", f"{child_env.ORIGINAL}*", "COSIGN_PASSWORD"}
+    return {
+        *INFLUENCES,
+        *environment.KEPT,
+        *environment.OWN,
+        "LC_*",
+        f"{environment.ORIGINAL}*",
+        "COSIGN_PASSWORD",
+    }
 
 
 def in_script() -> set[str]:

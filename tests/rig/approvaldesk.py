@@ -87,7 +87,7 @@ class ApprovalDesk:
         """Runs `bundle approve`; gives exit code, stdout and stderr."""
         from bundler.cli.main import app
         from bundler.cli.options import console
-        from installer.shared.command_line import run_app
+        from installer.shared.command.command_line import run_app
 
         console.json_output = False
         given = ["approve", str(self.path / "b.tar"), *words, *(["--json"] if json_ else [])]

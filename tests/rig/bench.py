@@ -43,7 +43,7 @@ class Bench:
         """Runs `install … --json`; gives exit code, document and what was said on stderr."""
         from installer.cli.app import app
         from installer.cli.options import console
-        from installer.shared.command_line import run_app
+        from installer.shared.command.command_line import run_app
 
         code = run_app(
             console, app, [*words, "--root", str(self.host), "--json"], with_command, take_defaults
@@ -55,7 +55,7 @@ class Bench:
         """Runs `install …`; gives exit code and everything that was said."""
         from installer.cli.app import app
         from installer.cli.options import console
-        from installer.shared.command_line import run_app
+        from installer.shared.command.command_line import run_app
 
         code = run_app(console, app, [*words, "--root", str(self.host)], with_command, take_defaults)
         said = self._capsys.readouterr()

@@ -15,8 +15,8 @@ import pytest
 
 from installer.host import syscalls
 from installer.host.system import System
-from installer.shared import process
-from installer.shared.process import Completed
+from installer.shared.child import process
+from installer.shared.child.process import Completed
 from tests.rig.disk import Disk, Name, Node
 
 REAL: dict[str, Callable[..., Any]] = {

@@ -12,7 +12,7 @@ from installer.core.errors import Problem
 from installer.core.format.entries.health_check import text_fault
 from installer.core.format.health_target import without_user
 from installer.core.schema_errors import did_you_mean
-from installer.shared.bounded_child import ExceededError, run_bounded
+from installer.shared.child.bounded_child import ExceededError, run_bounded
 from installer.shared.configuration.peers import BUILT_IN as PEERS
 from installer.shared.rendering.release import BOUNDS
 from installer.shared.rendering.template import RenderError, chain, parse, render

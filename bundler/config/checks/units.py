@@ -18,8 +18,8 @@ from installer.core.limits import LIMITS
 from installer.core.risk import setting_lines
 from installer.core.risk.unit_lines import irregular_lines
 from installer.core.schema_errors import did_you_mean
-from installer.shared.process import run
-from installer.shared.unit_check import ENVIRONMENT, WORDS, findings
+from installer.shared.child.process import run
+from installer.shared.child.unit_check import ENVIRONMENT, WORDS, findings
 
 KIND: Kind = "unit"
 MANUALS = {

@@ -20,8 +20,8 @@ from bundler.config.model import InputFile
 from installer.core.errors import Problem
 from installer.core.format.manifest import Deployment
 from installer.core.format.methods import SPECS
-from installer.shared.interpolation.env_file import MAX_BYTES, PROJECT, assigned_in, is_reserved, read
-from installer.shared.interpolation.variables import faults
+from installer.shared.rendering.env_file import MAX_BYTES, PROJECT, assigned_in, is_reserved, read
+from installer.shared.rendering.variables import faults
 
 OWN = frozenset(("WAYBILL_PRODUCT", "WAYBILL_VERSION", "WAYBILL_ROOT", "WAYBILL_RELEASE", PROJECT))
 """What every host sets."""

@@ -15,7 +15,7 @@ from bundler.config.compose.document import Document
 from bundler.config.compose.services import Attributes, ImageUse, attributes, further_uses, uses
 from installer.core.errors import Problem
 from installer.core.risk.compose_references import Reference, references
-from installer.shared.interpolation.env_file import PROJECT
+from installer.shared.rendering.env_file import PROJECT
 from installer.shared.strict_yaml import MAX_BYTES
 
 _SECTION = "deploy"

@@ -35,8 +35,8 @@ from installer.core.vsa import VerificationTrace
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.shared.command.run_record import release_row
 from installer.shared.progress import Progress
-from installer.shared.run_record import release_row
 from installer.state.host_identity import ENVIRONMENT_FILE, environment, host_name, recorded_environment
 from installer.state.state import State
 from installer.state.trust_store import (

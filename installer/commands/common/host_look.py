@@ -13,7 +13,7 @@ from installer.planning.drift import Drifted, drift
 from installer.planning.method_selection import Selection, method_steps
 from installer.planning.views.content_diff import drift_diffs
 from installer.planning.views.visible_release import HIDDEN, visible_drift, visible_release
-from installer.shared.redaction import Diff
+from installer.shared.secrecy.redaction import Diff
 from installer.state.release import Release
 from installer.state.releases.damage import Damage, all_damage, find_blob_damage
 from installer.state.state import Entry

@@ -25,8 +25,8 @@ from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.host import A_KIND
 from installer.host.lock import Lock, LockError
+from installer.shared.command.ui import Ui
 from installer.shared.terminal import interrupts
-from installer.shared.ui import Ui
 from installer.staging import area
 from installer.state.place import check_place
 from installer.state.release import open_release

@@ -13,9 +13,9 @@ from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
+from installer.shared.command.ui import Ui
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts
-from installer.shared.ui import Ui
 from installer.state.state import host_readable
 from installer.state.trust_store import known_time, load_trust
 

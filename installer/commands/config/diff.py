@@ -15,8 +15,8 @@ from installer.commands.config.release import (
     retained_release,
 )
 from installer.core.errors import HostNotReadyError, UsageError
+from installer.shared.command.run_record import Row
 from installer.shared.configuration.merge import SHIPPED
-from installer.shared.run_record import Row
 from installer.shared.values import Layer
 from installer.state.recorded_values import changes
 

@@ -19,9 +19,9 @@ from installer.core.errors import HostNotReadyError, Problem, UsageError, Waybil
 from installer.host.context import Context
 from installer.planning.views.visible_release import visible_release
 from installer.secrets.site import SiteSecrets
+from installer.shared.command.run_record import Row, release_row
 from installer.shared.configuration.merge import Origin
 from installer.shared.configuration.substitution import dotted_group, not_resolved
-from installer.shared.run_record import Row, release_row
 from installer.shared.secrecy import MASK
 from installer.shared.secrecy.declared import secret_values
 from installer.shared.values import BUILT_IN, Layer

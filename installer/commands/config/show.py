@@ -16,7 +16,7 @@ from installer.commands.config.release import (
 )
 from installer.core.errors import Problem, UsageError
 from installer.core.schema_errors import spelling_hint
-from installer.shared.run_record import Row
+from installer.shared.command.run_record import Row
 from installer.shared.terminal.narrow import fitted
 from installer.shared.values import Layer
 from installer.state.site_layers import LayerUse

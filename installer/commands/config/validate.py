@@ -16,7 +16,7 @@ from installer.commands.config.release import (
 from installer.core.errors import Problem
 from installer.planning.desired_state import check_configuration
 from installer.secrets.site import SiteSecrets
-from installer.shared.run_record import Row
+from installer.shared.command.run_record import Row
 from installer.shared.values import Layer
 from installer.state.site_layers import LayerUse
 

@@ -4,8 +4,8 @@ Exit code 0 and VALIDSIG are not enough: expired and revoked keys give both. Eve
 pipe of its own, and exactly the lines of a valid signature are required. User ids, trust levels and key ids
 are not used; the pinned primary fingerprint decides.
 
-The child process is run here and not by `installer.shared.process`: it gets none of the user's environment, a
-status pipe, and more output than expected is an error.
+The child process is run here and not by `installer.shared.child.process`: it gets none of the user's
+environment, a status pipe, and more output than expected is an error.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from installer.deploy.operation import Json, StepError
 from installer.host.context import Context
 from installer.host.private_copy import new_name, remove_copies
 from installer.host.system import Completed
-from installer.shared.child_env import engine_environment, interpolation_environment
+from installer.shared.child.engine_address import engine_environment, interpolation_environment
 
 KIND: Kind = "compose"
 """Of the files that it gives to Compose."""

@@ -24,8 +24,8 @@ from installer.deploy.release_files import ChangedFileError
 from installer.host.context import Context
 from installer.host.private_copy import private_file
 from installer.host.system import System
-from installer.shared.interpolation.env_file import MAX_BYTES, PROJECT, completed, read
-from installer.shared.interpolation.variables import faults
+from installer.shared.rendering.env_file import MAX_BYTES, PROJECT, completed, read
+from installer.shared.rendering.variables import faults
 from installer.shared.review.yaml_values import NotReadableError, yaml_values
 from installer.state.release import Installed, Release
 

@@ -29,7 +29,7 @@ from installer.deploy.method import DATA, Method, Target
 from installer.deploy.operation import Json, Op, StepError, ThirdStateError
 from installer.deploy.systemctl import runs
 from installer.host.context import Context
-from installer.shared.child_env import engine_address, engine_start, is_podman
+from installer.shared.child.engine_address import engine_address, engine_start, is_podman
 from installer.state.release import Installed
 from installer.state.state import load
 

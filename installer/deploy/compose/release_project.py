@@ -16,7 +16,7 @@ from installer.deploy.compose.project import image_names
 from installer.deploy.method import Target
 from installer.deploy.operation import Json
 from installer.host.context import Context
-from installer.shared.child_env import engine_address
+from installer.shared.child.engine_address import engine_address
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from installer.deploy.inventory import KEPT, InventoryItem, Residue
 from installer.deploy.method import Target
 from installer.deploy.operation import StepError
 from installer.host.context import Context
-from installer.shared.child_env import engine_address
+from installer.shared.child.engine_address import engine_address
 
 VOLUME = "volume"
 """The kind of the items."""

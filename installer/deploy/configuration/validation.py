@@ -19,7 +19,7 @@ from installer.core.limits import LIMITS, MIB
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.private_copy import DifferentError, private_copy
-from installer.shared.process import Completed
+from installer.shared.child.process import Completed
 from installer.state.release import Installed, Release
 
 MEMORY = 4 * 1024 * MIB

@@ -18,7 +18,7 @@ from installer.deploy.systemctl import last_words, restart_counts, runs, show_al
 from installer.deploy.systemd import drift
 from installer.deploy.systemd.residue import residue
 from installer.host.context import Context
-from installer.shared.child_env import PODMAN_ENGINE, engine_address, is_podman
+from installer.shared.child.engine_address import PODMAN_ENGINE, engine_address, is_podman
 
 _ITEM = "Podman service"
 _VOLUME = "Podman volume"

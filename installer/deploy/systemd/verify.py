@@ -9,7 +9,7 @@ from installer.core.format.entries.unit_names import step_units
 from installer.deploy.method import Target
 from installer.deploy.systemd.units import units_of
 from installer.host.context import Context
-from installer.shared.unit_check import ENVIRONMENT, WORDS, UnitFinding, findings, search_path
+from installer.shared.child.unit_check import ENVIRONMENT, WORDS, UnitFinding, findings, search_path
 
 _SECONDS = 30.0
 _MOST = 10

@@ -21,7 +21,7 @@ from installer.host.system import Seen, System
 from installer.planning.changes import Changes
 from installer.planning.desired_state import Desired, destination
 from installer.planning.drift import Drifted, entry_of
-from installer.shared.redaction import LIMIT, Diff, diff
+from installer.shared.secrecy.redaction import LIMIT, Diff, diff
 from installer.shared.terminal.listing import ALL, FIRST, more
 from installer.state.release import Installed, Release
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from installer.core.limits import LIMITS, MIB
-from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
+from installer.shared.child.bounded_child import Bounds, ExceededError, run_bounded
 from installer.shared.rendering.template import RenderError, render
 
 BOUNDS = Bounds()

@@ -17,8 +17,8 @@ from installer.core.format.methods import SPECS, Option, installed_by_method
 from installer.core.limits import LIMITS
 from installer.core.risk.commands import suspicious
 from installer.core.risk.risk import KINDS, Found, Further, Program, Risk
-from installer.shared.interpolation.env_file import read as read_env_file
-from installer.shared.interpolation.variables import Filler
+from installer.shared.rendering.env_file import read as read_env_file
+from installer.shared.rendering.variables import Filler
 from installer.shared.review.yaml_values import NotReadableError, yaml_values
 from installer.shared.secrecy.known import Secrets
 

@@ -44,7 +44,7 @@ class Versions:
 
 def version_document(name: str, version: str) -> str:
     """Return the document of `--version --json`."""
-    from installer.shared.run_record import RunRecord
+    from installer.shared.command.run_record import RunRecord
     from installer.shared.terminal.text import json_text
 
     run = RunRecord(name, command="version")

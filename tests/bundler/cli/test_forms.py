@@ -13,7 +13,7 @@ from bundler.cli.defaults import APART, take_defaults
 from bundler.cli.main import app, without_keys
 from bundler.cli.options import console
 from bundler.trust.root_files import root_bytes
-from installer.shared.command_line import run_app
+from installer.shared.command.command_line import run_app
 from installer.shared.command_tree.tree import commands
 from tests.rig import bundlebuild as build
 from tests.rig.approvaldesk import LATER, encrypted

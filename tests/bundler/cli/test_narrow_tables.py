@@ -51,7 +51,7 @@ def test_away_from_a_terminal_every_row_is_one_line(
 ) -> None:
     from bundler.cli.main import app
     from bundler.cli.options import console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     monkeypatch.setenv("COLUMNS", "40")
     assert run_app(console, app, ["inspect", bundles[1], "files"]) == 0

@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str, str]]
 def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`bundle` in the product's directory, in this process."""
     from bundler.cli.main import app, console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     for name in ("CI", "SOURCE_DATE_EPOCH", "WAYBILL_PROVENANCE_KEY"):
         monkeypatch.delenv(name, raising=False)

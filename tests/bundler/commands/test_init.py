@@ -124,7 +124,7 @@ def test_init_prints_commands_that_can_be_typed_in_the_current_directory(
     tmp_path, monkeypatch, capsys, words, first, last
 ):
     from bundler.cli.main import app, console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     monkeypatch.chdir(tmp_path)
     assert run_app(console, app, ["init", *words]) == 0

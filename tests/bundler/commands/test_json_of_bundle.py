@@ -24,7 +24,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Product:
 def run(desk: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`bundle … --json` in this process; gives the document."""
     from bundler.cli.main import app, console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     for name in ("CI", "SOURCE_DATE_EPOCH", "WAYBILL_PROVENANCE_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -100,7 +100,7 @@ def test_an_edit_prints_what_it_changed_and_not_the_whole_root(
 ) -> None:
     from bundler.cli.main import app
     from bundler.cli.options import console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     for name in ("Rea", "Sec"):
         (tmp_path / f"{name}.pub").write_text(person(name).key.public)

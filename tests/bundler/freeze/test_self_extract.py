@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from bundler.freeze import settle
-from installer.shared.child_env import child_environment
+from installer.shared.child.environment import child_environment
 from tests.bundler.freeze.packed import DATA, SHELLS, damage, refusal, run, unpacked, wait_for
 from tests.rig.answers import Document
 from tests.rig.executables import pack

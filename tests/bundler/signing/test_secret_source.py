@@ -139,7 +139,7 @@ def test_no_message_repeats_a_key_that_is_on_the_command_line(
 ) -> None:
     from bundler.cli.main import app, without_keys
     from bundler.cli.options import console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     assert run_app(console, app, list(words), without_keys) == 2
     said = capsys.readouterr()
@@ -278,7 +278,7 @@ def test_create_and_sign_refuse_one_stream_for_two_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bundler.cli.options import console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     with descriptor(KEY) as source:
         for words in (

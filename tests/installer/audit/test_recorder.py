@@ -301,7 +301,7 @@ os.dup2(writer, 2)
 sys.path.insert(0, {str(TOP)!r})
 from pathlib import Path
 from dataclasses import replace
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 from tests.rig.chatd import ONE
 from tests.rig.releases import context, install
 from installer.host.system import System

@@ -90,7 +90,7 @@ def test_no_words_show_the_help_and_are_wrong_usage(capsys: pytest.CaptureFixtur
     from bundler.cli.main import app as bundle
     from bundler.cli.options import console as desk
     from installer.cli.options import console
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
 
     for one, other in ((console, app), (desk, bundle)):
         assert run_app(one, other, []) == 2

@@ -13,7 +13,7 @@ from installer.cli.app import app
 from installer.cli.options import console
 from installer.cli.words import with_command
 from installer.core.format.manifest import SECTIONS
-from installer.shared.command_line import run_app
+from installer.shared.command.command_line import run_app
 from installer.shared.command_tree.tree import commands
 from installer.shared.terminal.listing import ALL
 from tests.rig import bundlebuild as build

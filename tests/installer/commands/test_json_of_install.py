@@ -15,7 +15,7 @@ from installer.core.digest import sha256_hex
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.core.format.manifest_rules import section_rank
 from installer.host.system import System
-from installer.shared.process import Completed
+from installer.shared.child.process import Completed
 from tests.rig import bundlebuild as build
 from tests.rig.answers import Document
 from tests.rig.bench import Bench, newer, release
@@ -282,7 +282,7 @@ def test_nothing_that_a_bundle_says_steers_the_terminal_of_a_document(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from installer.cli.app import app
-    from installer.shared.command_line import run_app
+    from installer.shared.command.command_line import run_app
     from tests.rig.answers import UNSAFE
 
     path = bench.stick / f"{HOSTILE}.tar"

@@ -15,7 +15,7 @@ from installer.core.errors import BusyError, NotUndoneError
 from installer.core.format.manifest import MANIFEST
 from installer.host.context import Context
 from installer.host.system import System
-from installer.shared.ui import Ui
+from installer.shared.command.ui import Ui
 from installer.state.trust_store import ROOT_FILE
 from tests.rig.chatd import ONE, TWO
 from tests.rig.releases import Notes, context, recovered, root, stage

@@ -20,7 +20,7 @@ from installer.commands.setup import NAME, PLACE, UNIT, UNIT_TEXT, UNITS, setup
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, MediaError, RefusedError, UsageError
 from installer.host.system import System
-from installer.shared.process import Completed
+from installer.shared.child.process import Completed
 from installer.state.host_identity import ENVIRONMENT_FILE, environment
 from tests.rig.bench import Bench, release
 from tests.rig.executables import pack

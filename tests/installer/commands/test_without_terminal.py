@@ -19,7 +19,7 @@ from installer.commands.rollback import rollback
 from installer.commands.status import status
 from installer.commands.verify import verify
 from installer.core.errors import DeclinedError, ExpiredError, RefusedError, UsageError
-from installer.shared.ui import Ui
+from installer.shared.command.ui import Ui
 from tests.rig.bench import Bench, release
 from tests.rig.trustworld import NOW
 

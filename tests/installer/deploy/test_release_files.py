@@ -17,7 +17,7 @@ from installer.deploy.method_registry import handler
 from installer.deploy.release_files import ChangedFileError
 from installer.host import private_copy
 from installer.host.context import Context
-from installer.shared.process import Completed
+from installer.shared.child.process import Completed
 from installer.state.state import load
 from tests.rig.faulty import FaultySystem
 from tests.rig.releases import Member, context, install, plan_for, recovered, remove, root

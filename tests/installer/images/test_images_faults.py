@@ -18,7 +18,7 @@ from installer.images import docker_engine, docker_socket
 from installer.images.method import METHOD
 from installer.images.prune import sweep
 from installer.images.repair import repair_images
-from installer.shared import child_env
+from installer.shared.child import engine_address as engines
 from tests.rig.engine import Engine
 from tests.rig.hang import ends
 from tests.rig.imagerelease import plain_layer
@@ -171,9 +171,9 @@ def test_a_host_without_any_engine_is_told_which_ones_would_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("DEFAULT_ENGINE", "PODMAN_ENGINE"):
-        monkeypatch.setattr(child_env, name, f"unix://{tmp_path}/{name}")
-    monkeypatch.setattr(docker_socket, "DEFAULT_ENGINE", child_env.DEFAULT_ENGINE)
-    monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
+        monkeypatch.setattr(engines, name, f"unix://{tmp_path}/{name}")
+    monkeypatch.setattr(docker_socket, "DEFAULT_ENGINE", engines.DEFAULT_ENGINE)
+    monkeypatch.setattr(engines, "PROGRAMS", (str(tmp_path),))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     with pytest.raises(WaybillError, match="this host has no container engine") as refusal:
         docker_engine.connect(System("/"))

@@ -24,6 +24,7 @@ from installer.images.docker_socket import EngineError
 from installer.images.method import HANDLERS, METHOD
 from installer.images.prune import sweep
 from installer.images.repair import repair_images
+from installer.shared.child import process
 from tests.rig.containerd import NAMESPACE, Containerd
 from tests.rig.faulty import Killed
 from tests.rig.imagerelease import ReleaseDirectory, plain_layer
@@ -93,6 +94,24 @@ def test_a_loaded_image_has_the_signed_id_its_names_and_a_pin(node: Node) -> Non
     assert METHOD.plan(node.context, None, release.target()) == []
     assert node.apply(None, release.target()) == []
     assert node.engine.ctr("images", "ls", "-q", namespace="default").stdout == ""
+
+
+def test_a_list_of_which_only_the_end_is_known_decides_nothing(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = node.release()
+    image = release.image(f"{node.name}/app:1", ["a"])
+    node.apply(None, release.target())
+    engine = engines.connect(node.system)
+    known = engine.blobs()
+    monkeypatch.setattr(process, "OUTPUT_LIMIT", 80)
+    with pytest.raises(EngineError, match="the list is longer than 1 MiB") as caught:
+        engine.names("")
+    assert "crictl rmi --prune" in caught.value.hint
+    with pytest.raises(EngineError, match="the list is longer"):
+        engine.remove(image.reference)
+    # What is not in this list is only sent again.
+    assert engine.blobs() < known
 
 
 def test_only_the_blobs_that_containerd_lacks_are_sent(node: Node) -> None:
@@ -259,6 +278,7 @@ def test_a_kill_at_any_change_is_undone(node: Node) -> None:
         ("containerd:///nowhere.sock", "containerd cannot be reached: No such file"),
         ("containerd://registry.lan/containerd.sock", "is not an address of containerd"),
         ("containerd:///c.sock?name=k8s.io", "is not an address of containerd"),
+        ("containerd://[/c.sock", "is not an address of containerd"),
         ("containerd:///c.sock?namespace=../x", "namespace ../x is not a name"),
     ],
 )

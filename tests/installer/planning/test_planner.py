@@ -18,9 +18,9 @@ from installer.planning import plan_text
 from installer.planning.drift import Policy
 from installer.planning.plan import Options, Plan, PlanNotReadyError
 from installer.planning.planner import plan_apply
-from installer.shared.redaction import diff
 from installer.shared.secrecy.known import Secrets
 from installer.shared.secrecy.notations import secrets_of
+from installer.shared.secrecy.redaction import diff
 from installer.shared.values import Layer
 from tests.rig.faulty import FaultySystem, snapshot
 from tests.rig.releases import Member, ReleaseSpec, context, install, planned, root, stage

@@ -13,7 +13,7 @@ import pytest
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError
 from installer.shared import frozen
-from installer.shared.child_env import child_environment
+from installer.shared.child.environment import child_environment
 from installer.shared.standalone import self_report
 
 

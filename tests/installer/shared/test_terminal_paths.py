@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import UsageError
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 from installer.shared.secrecy.known import Secrets
 from tests.rig.hang import ends
 
@@ -20,7 +20,7 @@ SECRET = "hunter22"
 TEXT = f"{SECRET} → see `install status`"
 SHOWN = "*** -> see `./install status --root /mnt/host`"
 WITH_A_BAR = f"""
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import streams
 streams.protect()
@@ -106,8 +106,8 @@ def test_a_secret_that_equals_a_word_of_ours_does_not_spoil_the_document(
 
 ANSWERING = """
 import io, sys
-from installer.shared import console as module
-from installer.shared.console import Console
+from installer.shared.command import console as module
+from installer.shared.command.console import Console
 from installer.shared.secrecy.known import Secrets
 
 class Typed(io.StringIO):

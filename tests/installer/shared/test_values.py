@@ -9,7 +9,7 @@ import pytest
 
 from installer.core.errors import HostNotReadyError
 from installer.shared import strict_yaml, values
-from installer.shared.bounded_child import Bounds
+from installer.shared.child.bounded_child import Bounds
 from installer.shared.values import BuiltIns, Layer, configure, examine, resolve
 
 BUILT_INS = BuiltIns("1.4.0", "lan-chat", "production")

@@ -10,7 +10,7 @@ import pytest
 from installer.core.errors import MediaError, NotUndoneError, Problem, RefusedError, WaybillError
 from installer.deploy.operation import StepError
 from installer.host.context import Context
-from installer.shared.run_record import OUTPUT_LINES
+from installer.shared.command.run_record import OUTPUT_LINES
 from installer.shared.terminal.interrupts import Interrupted, TimeLimitPassed
 from installer.state.state import Entry
 from installer.transaction.failures import (

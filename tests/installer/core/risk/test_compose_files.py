@@ -10,7 +10,8 @@ from installer.core.risk.compose_files import examine_services
 from installer.core.risk.compose_services import OPEN_NOTHING, RULES
 from installer.core.risk.compose_values import PERHAPS, SET, filled
 from installer.core.risk.risk import Risk
-from installer.shared.child_env import KEPT, built_environment, engine_environment
+from installer.shared.child.engine_address import engine_environment
+from installer.shared.child.environment import KEPT, built_environment
 from tests.rig.hang import ends
 
 KEYS = """

@@ -18,7 +18,7 @@ from installer.deploy.compose.method import METHOD
 from installer.deploy.method import Target
 from installer.host.context import Context
 from installer.planning.planner import plan_remove
-from installer.shared.process import Completed
+from installer.shared.child.process import Completed
 from installer.state.release import open_release
 from tests.rig.faulty import Killed
 from tests.rig.host import Host

@@ -19,7 +19,7 @@ from installer.deploy.systemd import HANDLERS
 from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
-from installer.shared.process import Completed
+from installer.shared.child.process import Completed
 from tests.rig.faulty import Killed
 from tests.rig.host import Host
 from tests.rig.releases import Member, ReleaseSpec, context, install

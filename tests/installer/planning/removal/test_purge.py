@@ -17,7 +17,7 @@ from installer.core.format.manifest import Deployment
 from installer.host.context import Context
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
-from installer.shared.ui import Ui
+from installer.shared.command.ui import Ui
 from installer.state.state import load
 from tests.rig.auditlogs import records
 from tests.rig.composed import composed

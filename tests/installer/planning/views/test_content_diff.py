@@ -12,7 +12,7 @@ from installer.core.format.manifest_rules import section_rank
 from installer.host.context import Context
 from installer.planning.plan_text import plan_text
 from installer.planning.views import content_diff
-from installer.shared.redaction import LIMIT
+from installer.shared.secrecy.redaction import LIMIT
 from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench
 from tests.rig.releases import Member, ReleaseSpec, plan_for, root

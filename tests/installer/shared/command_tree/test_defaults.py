@@ -16,7 +16,7 @@ from installer.cli import defaults as host_defaults
 from installer.cli.app import app
 from installer.cli.options import console
 from installer.core.errors import UsageError
-from installer.shared.command_line import run_app
+from installer.shared.command.command_line import run_app
 from installer.shared.command_tree.defaults import Rules, apply_defaults
 from installer.shared.command_tree.tree import commands
 from installer.shared.terminal.invocation import command_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.limits import MIB
-from installer.shared.bounded_child import Bounds, ExceededError, run_bounded
+from installer.shared.child.bounded_child import Bounds, ExceededError, run_bounded
 from installer.shared.rendering import release
 from installer.shared.rendering.release import Template, render_all
 from installer.shared.rendering.template import RenderError, render

@@ -11,7 +11,7 @@ from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.manifest import Deployment, FileEntry
 from installer.core.schema_errors import findings
 from installer.deploy.operation import LINE, StepError, output_lines
-from installer.shared.process import Completed, run
+from installer.shared.child.process import Completed, run
 from installer.shared.review.review import WIDTH, review
 from installer.shared.secrecy.known import EARLIER, MESSAGE, Secrets
 from tests.rig.bundlebuild import plan

@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from installer.core.errors import HostNotReadyError, Problem
-from installer.shared.redaction import diff
 from installer.shared.secrecy.known import MOST, Secrets
+from installer.shared.secrecy.redaction import diff
 from tests.rig.hang import ends
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from installer.shared.redaction import diff
 from installer.shared.secrecy.notations import mask
+from installer.shared.secrecy.redaction import diff
 from tests.rig.hang import ends
 
 KEY = "MIGHAgEAMBMGByqGSM49AwEHBG0wawIBAQQg"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from installer.shared.redaction import diff
 from installer.shared.secrecy.names import names_secret
 from installer.shared.secrecy.notations import mask, secrets_of
+from installer.shared.secrecy.redaction import diff
 
 S = "Zq7-hunter.22"
 

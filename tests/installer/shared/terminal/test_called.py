@@ -11,9 +11,9 @@ import pytest
 from bundler.cli.main import app as bundle
 from installer.cli.app import app as install
 from installer.core.errors import HostNotReadyError, Problem
-from installer.shared.command_line import run_app
+from installer.shared.command.command_line import run_app
+from installer.shared.command.console import Console
 from installer.shared.command_tree.tree import commands
-from installer.shared.console import Console
 from installer.shared.terminal.called import called_as, rename, words_for
 
 

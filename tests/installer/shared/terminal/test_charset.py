@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 from installer.shared.terminal.charset import as_shown, shows_utf8
 
 

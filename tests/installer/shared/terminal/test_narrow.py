@@ -62,7 +62,7 @@ def test_the_last_column_wraps_below_itself() -> None:
 
 
 BAR = """
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 view = Console("install").progress()
 view.start("verify", 3_000_000_000)
 for _ in range(30):

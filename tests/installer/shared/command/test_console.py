@@ -18,9 +18,9 @@ import pytest
 import typer
 
 from installer.core.errors import OutputError, UsageError, WaybillError
-from installer.shared import console as consoles
-from installer.shared.command_line import run, run_app
-from installer.shared.console import Console
+from installer.shared.command import console as consoles
+from installer.shared.command.command_line import run, run_app
+from installer.shared.command.console import Console
 from installer.shared.terminal import streams
 from installer.shared.terminal.text import json_text, safe
 from tests.rig.answers import Document
@@ -167,8 +167,8 @@ import sys, time
 from pathlib import Path
 from installer.core.errors import WaybillError
 from installer.shared.terminal import interrupts, streams
-from installer.shared.command_line import run, run_app
-from installer.shared.console import Console
+from installer.shared.command.command_line import run, run_app
+from installer.shared.command.console import Console
 streams.protect()
 interrupts.install()
 ready, go = map(Path, sys.argv[1:3])

@@ -8,7 +8,7 @@ from typing import Any
 from installer import __version__
 from installer.core.errors import InternalError, OutputError, StoppedError, UsageError, WaybillError
 from installer.core.remedies import host_error
-from installer.shared.console import Console
+from installer.shared.command.console import Console
 from installer.shared.terminal import interrupts
 from installer.shared.terminal.invocation import command_of, invoke, no_defaults
 from installer.shared.terminal.listing import ALL

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.shared.interpolation.env_file import MAX_BYTES, assigned_in, completed, is_reserved, read
+from installer.shared.rendering.env_file import MAX_BYTES, assigned_in, completed, is_reserved, read
 from installer.shared.rendering.env_values import env_value
 from tests.rig.needs import needs
 

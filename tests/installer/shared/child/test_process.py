@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from installer.shared import process
+from installer.shared.child import process
 from installer.shared.terminal import interrupts
 from tests.rig.hang import ends
 from tests.rig.process import children_of_this_process
 
-TOP = Path(__file__).resolve().parents[3]
+TOP = Path(__file__).resolve().parents[4]
 RUN = (
-    "import sys; from installer.shared import process; "
+    "import sys; from installer.shared.child import process; "
     "process.run(['sh', '-c', sys.argv[1]], timeout=60, cwd=sys.argv[2])"
 )
 
@@ -54,6 +54,8 @@ def test_a_child_that_closes_its_pipes_is_waited_for() -> None:
 def test_the_end_of_a_child_that_writes_much_and_ends_is_kept() -> None:
     ended = process.run(["sh", "-c", "yes | head -c 3000000; echo the end"], timeout=60)
     assert ended.stdout.endswith(b"the end\n")
+    assert ended.shortened
+    assert not process.run(["head", "-c", str(process.OUTPUT_LIMIT), "/dev/zero"], timeout=60).shortened
 
 
 def test_a_child_that_ends_without_reading_its_input_has_its_own_status() -> None:
@@ -89,7 +91,7 @@ def test_an_undo_waits_for_its_child_whatever_is_sent() -> None:
 
 PARENT = """
 import sys
-from installer.shared import process
+from installer.shared.child import process
 from installer.shared.terminal import interrupts
 script = 'trap "echo child heard it; exit 9" INT; echo started > ' + sys.argv[1]
 script += '; sleep 1; sleep 1; echo whole'
@@ -135,7 +137,8 @@ def test_a_program_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> No
     os.mkfifo(tmp_path / "fifo")
     waiting = subprocess.Popen([sys.executable, "-c", RUN, script, tmp_path], cwd=TOP)
     # The script opens the fifo once it runs.
-    fifo = os.open(tmp_path / "fifo", os.O_WRONLY)
+    with ends():
+        fifo = os.open(tmp_path / "fifo", os.O_WRONLY)
     waiting.kill()
     waiting.wait()
     # Nobody has it open any more once the script has ended.

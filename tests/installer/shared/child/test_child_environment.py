@@ -7,26 +7,32 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from installer.deploy.docker_cli import engine_problem
 from installer.host.system import System
 from installer.images.docker_socket import EngineError
 from installer.images.engines import connect
-from installer.shared import child_env, process
-from installer.shared.child_env import (
+from installer.shared.child import engine_address as engines
+from installer.shared.child import process
+from installer.shared.child.engine_address import (
     DEFAULT_ENGINE,
+    engine_address,
+    engine_environment,
+    interpolation_environment,
+    is_podman,
+)
+from installer.shared.child.environment import (
     LOADERS,
     PROGRAMS,
     built_environment,
-    engine_address,
-    engine_environment,
     forget_loaders,
-    interpolation_environment,
-    is_podman,
     program_path,
 )
+from tests.rig.hang import ends
 
 HOSTILE = {
     "DOCKER_HOST": "tcp://192.0.2.1:2375", "DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker",
@@ -94,13 +100,35 @@ class TestEngine:
     ) -> None:
         chosen = tmp_path / "engine"
         chosen.write_text("containerd:///run/mine.sock?namespace=lab\n")
-        monkeypatch.setattr(child_env, "SITE_ENGINE", str(chosen))
+        monkeypatch.setattr(engines, "SITE_ENGINE", str(chosen))
         assert engine_address({}) == "containerd:///run/mine.sock?namespace=lab"
         assert engine_address({"DOCKER_HOST": "unix:///run/mine.sock"}) == "unix:///run/mine.sock"
-        chosen.chmod(0o666)
-        with pytest.raises(EngineError, match="is not an engine of this host") as caught:
-            connect(System("/"), engine_address({}))
-        assert caught.value.where == f"{chosen} (others can change it)"
+
+    @pytest.mark.parametrize(
+        ("spoil", "what"),
+        [
+            (lambda file: file.chmod(0o666), "can be changed by others"),
+            (lambda file: (file.unlink(), os.mkfifo(file)), "is not a file"),
+            (lambda file: (file.unlink(), file.mkdir()), "is not a file"),
+            (lambda file: (file.unlink(), file.symlink_to(file)), "cannot be read (Too many levels of"),
+        ],
+        ids=["writable by all", "a pipe", "a directory", "a link to itself"],
+    )
+    def test_no_engine_takes_the_place_of_one_whose_file_cannot_be_used(
+        self, spoil: Callable[[Path], object], what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        chosen = tmp_path / "engine"
+        chosen.write_text("unix:///run/mine.sock\n")
+        monkeypatch.setattr(engines, "SITE_ENGINE", str(chosen))
+        monkeypatch.delenv("DOCKER_HOST", raising=False)
+        spoil(chosen)
+        with ends(), pytest.raises(EngineError) as caught:
+            connect(System("/"))
+        problem = engine_problem()
+        assert problem is not None
+        for each in (caught.value, problem):
+            assert (each.where, each.what.startswith(what)) == (str(chosen), True)
+            assert f"`chmod 0644 {chosen}`" in each.hint
 
     def test_the_engine_is_the_socket_whatever_the_context(self) -> None:
         context = {"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": "/srv/me/.docker"}
@@ -138,10 +166,10 @@ class TestEngine:
     ) -> None:
         sockets = {name: f"unix://{tmp_path}/{name}.sock" for name in ("docker", "podman")}
         nodes = {name: f"containerd://{tmp_path}/{name}.sock" for name in ("k3s", "containerd")}
-        monkeypatch.setattr(child_env, "CONTAINERD_ENGINES", tuple(nodes.values()))
-        monkeypatch.setattr(child_env, "DEFAULT_ENGINE", sockets["docker"])
-        monkeypatch.setattr(child_env, "PODMAN_ENGINE", sockets["podman"])
-        monkeypatch.setattr(child_env, "PROGRAMS", (str(tmp_path),))
+        monkeypatch.setattr(engines, "CONTAINERD_ENGINES", tuple(nodes.values()))
+        monkeypatch.setattr(engines, "DEFAULT_ENGINE", sockets["docker"])
+        monkeypatch.setattr(engines, "PODMAN_ENGINE", sockets["podman"])
+        monkeypatch.setattr(engines, "PROGRAMS", (str(tmp_path),))
         for name in there:
             (tmp_path / name).touch(mode=0o755)
         assert engine_address({}) == {**sockets, **nodes}[engine]

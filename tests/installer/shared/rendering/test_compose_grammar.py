@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from installer.shared.interpolation.variables import (
+from installer.shared.rendering.variables import (
     MAX_DEPTH,
     Filler,
     InterpolationError,

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from installer.core.errors import DeclinedError, OutputError, Problem, UsageError, WaybillError
 from installer.core.remedies import below, commands_below, point_below, rename_hints
+from installer.shared.command.run_record import OURS, RunRecord, Shapes, problem_rows
+from installer.shared.command.ui import Ui
 from installer.shared.progress import Progress
-from installer.shared.run_record import OURS, RunRecord, Shapes, problem_rows
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts, streams
 from installer.shared.terminal.called import called_as, rename
@@ -27,7 +28,6 @@ from installer.shared.terminal.listing import error_text
 from installer.shared.terminal.narrow import fits, stacked
 from installer.shared.terminal.progress_view import progress_view
 from installer.shared.terminal.text import json_text, safe, table
-from installer.shared.ui import Ui
 
 LogFormat = Literal["text", "json"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from installer.shared.child_env import built_environment
+from installer.shared.child.environment import built_environment
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal import interrupts
 
@@ -42,6 +42,7 @@ class Completed:
         stdout: The last mebibyte of its standard output, in whole lines.
         stderr: The last mebibyte of its standard error, in whole lines.
         timed_out: Whether it was killed because of its time-out.
+        shortened: Whether its standard output was longer than what is kept.
     """
 
     argv: tuple[str, ...]
@@ -49,6 +50,7 @@ class Completed:
     stdout: bytes
     stderr: bytes
     timed_out: bool = False
+    shortened: bool = False
 
     @property
     def ok(self) -> bool:
@@ -121,11 +123,11 @@ def run(
             return Completed(tuple(argv), 127, b"", f"{argv[0]}: {error.strerror}".encode())
         with child:
             try:
-                out, err, timed_out = _talk(child, stdin, time.monotonic() + timeout)
+                pipes, timed_out = _talk(child, stdin, time.monotonic() + timeout)
             except BaseException:
                 _kill(child)
                 raise
-    return Completed(tuple(argv), child.returncode, out, err, timed_out)
+    return Completed(tuple(argv), child.returncode, *pipes.kept(), timed_out, pipes.shortened)
 
 
 def _prepared(memory: int) -> Callable[[], None]:
@@ -150,7 +152,7 @@ def _prepared(memory: int) -> Callable[[], None]:
 
 def _talk(
     child: subprocess.Popen[bytes], stdin: bytes | Iterable[bytes], deadline: float
-) -> tuple[bytes, bytes, bool]:
+) -> tuple[_Pipes, bool]:
     with _Pipes(child, stdin) as pipes:
         while child.poll() is None:
             # A safe point: the child is killed, and the caller decides what that means.
@@ -158,7 +160,7 @@ def _talk(
             left = deadline - time.monotonic()
             if left <= 0:
                 _kill(child)
-                return *pipes.kept(), True
+                return pipes, True
             if pipes.open:
                 pipes.turn(min(left, _TURN))
             else:
@@ -170,7 +172,7 @@ def _talk(
         drained = 0
         while pipes.open and drained < OUTPUT_LIMIT and (count := pipes.turn(0)) is not None:
             drained += count
-        return *pipes.kept(), False
+        return pipes, False
 
 
 class _Pipes:
@@ -204,6 +206,11 @@ class _Pipes:
     def open(self) -> bool:
         """Whether the child may still read or write."""
         return bool(self._selector.get_map())
+
+    @property
+    def shortened(self) -> bool:
+        """Whether only the end of its output is kept."""
+        return next(iter(self._buffers)) in self._cut
 
     def kept(self) -> tuple[bytes, bytes]:
         """Return the end of its output and of its errors."""

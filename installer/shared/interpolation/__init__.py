@@ -1,1 +1,0 @@
-"""Variables of Compose files, and the environment files that set them."""
