@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,6 +37,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # most products of tests are in no checkout, which `create` refuses in a pipeline; tests of that set it
 os.environ.pop("CI", None)
+# A machine may forbid byte code: every command that a test starts would compile all of its modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 home.provide()
 
 # a slow machine is no fault of the code

@@ -92,8 +92,8 @@ def test_a_sync_that_failed_is_never_believed_the_next_time(
 
 def _after_power_cut(disk: Disk, root: Path, trace: Golden, said: str) -> list[str]:
     found = []
-    for kept in disk.power_cuts(len(disk.log), random.Random(1), 2):
-        disk.state(kept).write(root)
+    for state in disk.cut_before(len(disk.log), random.Random(1), 2):
+        state.write(root)
         found += violations(root, trace.ends, said)
         shutil.rmtree(root)
     return found

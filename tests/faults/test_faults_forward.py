@@ -162,8 +162,8 @@ def test_the_point_of_no_return_is_on_the_disk_before_the_step_begins(golden: Go
     steps = [step for step in tap.steps if step.name == "command"]
     assert [Path(step.where).name for step in steps] == ["migrate.sh", "start.sh"]
     row = table.row("upgrade that cannot be undone", "power cut in the step", len(tap.steps))
-    for kept in tap.disk.power_cuts(steps[0].at, random.Random(1), 20):
-        tap.disk.state(kept).write(fast / "cut")
+    for state in tap.disk.cut_before(steps[0].at, random.Random(1), 20):
+        state.write(fast / "cut")
         within = on(fast / "cut", boot="2")
         recover(within)
         row.runs += 1

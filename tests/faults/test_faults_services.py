@@ -192,11 +192,12 @@ def current(within: Context) -> str:
 
 def bring(within: Context, kind: Kind, version: str) -> None:
     """Brings a host to where a story begins."""
-    if current(within) == version:
-        return
-    clear(within)
+    now = current(within)
+    if now > version:
+        clear(within)
+        now = ""
     for each in ("1.0.0", "2.0.0"):
-        if version and each <= version:
+        if now < each <= version:
             install(within, kind.releases[each])
 
 

@@ -162,16 +162,24 @@ class Disk:
         for kept in dict.fromkeys(choices):
             yield [part for place, (part, free) in enumerate(pieces) if not free or place in kept]
 
+    def cut_before(
+        self, end: int, chance: random.Random, samples: int, seen: set[int] | None = None
+    ) -> Iterator[State]:
+        """Gives what a power cut before `end` can leave; each once, and none of what was `seen`."""
+        seen = set() if seen is None else seen
+        for kept in self.power_cuts(end, chance, samples):
+            state = self.state(kept)
+            if (key := state.key()) not in seen:
+                seen.add(key)
+                yield state
+
     def cuts(self, samples: int, start: int = 0) -> Iterator[tuple[int, State]]:
         """Gives what a power cut before each sync from `start` on, and at the end, can leave; each once."""
         chance, seen = random.Random(20261124), set[int]()
         syncs = [place for place, change in enumerate(self.log) if change.kind == "sync" and place >= start]
         for end in [*syncs, len(self.log)]:
-            for kept in self.power_cuts(end, chance, samples):
-                state = self.state(kept)
-                if (key := state.key()) not in seen:
-                    seen.add(key)
-                    yield end, state
+            for state in self.cut_before(end, chance, samples, seen):
+                yield end, state
 
     def kills(self) -> Iterator[tuple[int, State]]:
         """Gives every state that a kill can leave, each once, and after how many changes."""
@@ -264,7 +272,10 @@ class State:
 
     def key(self) -> int:
         """Tells states apart; hard links count."""
-        return hash(tuple((path, node, self.nodes[node]) for path, node in self.paths()))
+        first: dict[int, str] = {}
+        return hash(
+            tuple((path, first.setdefault(node, path), self.nodes[node]) for path, node in self.paths())
+        )
 
     def write(self, root: Path) -> None:
         """Writes it out."""

@@ -1,1 +1,1 @@
-"""One run of a command: its words and options, whom it talks to, and what becomes known of it."""
+"""One run of a command: its words and options, how it talks to a person, and its record."""

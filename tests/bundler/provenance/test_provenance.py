@@ -49,14 +49,10 @@ CI = {
 class Pipeline:
     """A product in a checkout, and the keys with which it is built and released."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keys: Path) -> None:
         self.product = Product.make(directory / "product")
-        self.keys = directory / "keys"
-        self.keys.mkdir()
         (self.product.directory / ".gitignore").write_text("build/\ndist/\n")
-        for name in ("ci", "eve"):
-            done = self.product.run("keygen", str(self.keys / name), COSIGN_PASSWORD="pw")
-            assert done.returncode == 0, done.stderr
+        self.keys = keys
         self.commit = ""
 
     def committed(self, tag: str = "v1.4.0", origin: str = f"{ORIGIN}.git") -> Pipeline:
@@ -116,9 +112,19 @@ class Pipeline:
         return decision
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The keys of two pipelines, in files that nothing here changes."""
+    place = tmp_path_factory.mktemp("keys")
+    for name in ("ci", "eve"):
+        done = Product(place).run("keygen", name, COSIGN_PASSWORD="pw")
+        assert done.returncode == 0, done.stderr
+    return place
+
+
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
-    return Pipeline(tmp_path)
+def pipeline(tmp_path: Path, keys: Path) -> Pipeline:
+    return Pipeline(tmp_path, keys)
 
 
 class TestRecorded:
@@ -326,7 +332,7 @@ class TestPolicy:
         assert "was built from https://git.example/fork" in self.refused(pipeline)
 
     def test_provenance_of_another_bundle_does_not_count(self, pipeline: Pipeline, tmp_path: Path) -> None:
-        other = Pipeline(tmp_path / "b")
+        other = Pipeline(tmp_path / "b", pipeline.keys)
         (other.product.directory / "web/index.html").write_text("other")
         other.committed().create()
         foreign = other.tail()
