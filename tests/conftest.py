@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,6 +54,16 @@ def pytest_configure(config: pytest.Config) -> None:
         "host(*releases, **fields): what the fixture `host` is like, see tests/rig/hosts.py",
     ):
         config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment() -> Iterator[None]:
+    """Find the module that leaves a variable to the next one: fixtures may put back values of each other."""
+    before = dict(os.environ)
+    yield
+    names = (before.keys() | os.environ.keys()) - {"PYTEST_CURRENT_TEST"}
+    left = {name: os.environ.get(name) for name in names if os.environ.get(name) != before.get(name)}
+    assert left == {}
 
 
 def pytest_collection_finish() -> None:
