@@ -167,6 +167,11 @@ class Killing(Live):
         self._machine, self._at, self._fault, self._dead = machine, at, fault, False
         self.effects: list[str] = []
 
+    @property
+    def hit(self) -> bool:
+        """Whether the story came to that effect."""
+        return 0 < self._at <= len(self.effects)
+
     def around(self, name: str, args: tuple[Any, ...], call: Callable[[], T]) -> T:
         if self._dead:
             raise Killed

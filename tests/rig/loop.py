@@ -9,6 +9,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +25,7 @@ MIB = 1024 * 1024
 SMALLEST = {"ext4": 48 * MIB, "xfs": 310 * MIB, "btrfs": 130 * MIB}
 PASSING = re.compile(r"failed to setup loop device|[Bb]usy|File exists|already mounted|wrong fs type")
 """What `mount` says while another process takes the same device, or the last one on it is not gone yet."""
-TRIES, PAUSE = 20, 0.25
+TRIES, PAUSE = 240, 0.25
 _SHUTDOWN, _WITHOUT_FLUSH = 0x8004587D, 2
 
 
@@ -61,6 +62,11 @@ class Loop:
 
     def attach(self) -> str | None:
         """Mount it; return what went wrong, if anything did."""
+        if self._held():
+            # `mount` would give the device that is there, with what its file system has in memory.
+            again = self.file.with_name(f"{self.file.name}.again")
+            self.copy(again)
+            again.replace(self.file)
         for _ in range(TRIES):
             done = _run("mount", "-t", self.kind, "-o", "loop", str(self.file), str(self.mount))
             said = done.stderr.decode(errors="replace").strip()
@@ -69,13 +75,24 @@ class Loop:
             time.sleep(PAUSE)
         return None if done.returncode == 0 else said
 
+    def _held(self) -> bool:
+        """Whether a device has the file: the mounts of another process keep what was unmounted here."""
+        for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with suppress(OSError):  # it goes meanwhile
+                if entry.read_text().strip() == str(self.file):
+                    return True
+        return False
+
     def detach(self) -> None:
         """Unmounts it, also while something still uses it."""
+        # What is written when the last mount goes is written now, in case this is not the last.
+        _run("sync", "--file-system", str(self.mount))
         if _run("umount", str(self.mount)).returncode != 0:
             _run("umount", "--lazy", str(self.mount))
 
     def copy(self, to: Path) -> Loop:
         """Copies what the device has by now: what a power cut leaves. Nobody may be writing."""
+        to.unlink(missing_ok=True)  # a file of its own: a device may still have the one of this name
         while True:
             subprocess.run(["cp", "--sparse=always", self.file, to], check=True)
             # The kernel writes when it likes. What is the same read twice was all there at one moment.
