@@ -102,7 +102,7 @@ def test_places_that_no_release_may_have_are_refused(trusted: Context, path: str
     ],
 )
 @pytest.mark.parametrize("kind", ["links", "directories"])
-def test_nor_may_a_link_or_a_directory_of_a_release_be_there(
+def test_links_and_directories_of_a_release_are_refused_there_too(
     trusted: Context, kind: str, path: str, what: str
 ) -> None:
     entries = {
