@@ -84,7 +84,6 @@ def trust_ensure(
 
     session = where.session()
     done = trust_ensure(session, path, fingerprint, update, env)
-    _warn(done.fallen)
     shown = trust_show(session)
     follows = "" if done.given == done.root.version else f", which follows from version {done.given}"
     verb = "now" if done.changed else "already"
@@ -96,12 +95,6 @@ def trust_ensure(
 
 def _trusted(shown: RootView) -> dict[str, Any]:
     return {"to": root_row(shown.root.version, shown.fingerprint), "trust": shown.as_json()}
-
-
-def _warn(fallen: Iterable[Fallen]) -> None:
-    # The releases keep running: a revocation never stops a service by itself.
-    for each in fallen:
-        console.warn(each.text())
 
 
 def _rows(fallen: Iterable[Fallen]) -> list[dict[str, Any]]:
@@ -126,7 +119,6 @@ def trust_update(
 
     session = where.session()
     updated = trust_update(session, path)
-    _warn(updated.fallen)
     shown, now = trust_show(session), updated.root.version
     head = (
         f"version {now} is already trusted" if now == updated.before else f"version {updated.before} → {now}"

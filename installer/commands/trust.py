@@ -99,6 +99,7 @@ def trust_update(session: Session, path: Path) -> Updated:
         _tell(session, updated.before, updated.root, updated.fingerprint)
         after = {"version": str(updated.root.version), "fingerprint": updated.fingerprint}
         _record(session, {"verb": "trust update", "before": str(updated.before), **after, "exit": 0})
+        _warn(session, updated.fallen)
         # What is good is in force; what is not is an error all the same, with its exit code.
         if updated.stopped:
             raise _partly(updated.stopped, updated.before, updated.root)
@@ -112,6 +113,13 @@ def _tell(session: Session, before: int, root: Root, digits: str, *, changed: bo
         from_=root_row(before) if before else None,
         to=root_row(root.version, digits),
     )
+
+
+def _warn(session: Session, fallen: tuple[Fallen, ...]) -> None:
+    # The releases keep running: a revocation never stops a service by itself. They are named whatever else is
+    # wrong with the media.
+    for each in fallen:
+        session.ui.warn(each.text())
 
 
 def _record(session: Session, row: dict[str, Any], env: str = "") -> None:
@@ -223,6 +231,7 @@ def trust_ensure(
             row = {"verb": "trust ensure", "before": str(done.before or ""), "exit": 0}
             row |= {"version": str(done.root.version), "fingerprint": done.fingerprint}
             _record(session, row, done.environment)
+        _warn(session, done.fallen)
         if done.stopped:
             raise _partly(done.stopped, done.before, done.root)
     return done
@@ -253,7 +262,9 @@ def ensure_trust(
     chosen = _environment(system, found.root, env, ask)
     introduce(system, found.data, chosen, found.passed, expected=present)
     remember_time(system, now)
-    return Ensured(0, root.version, found.root, fingerprint(found.data), chosen, stopped=found.stopped)
+    # Who removes the root to begin again with another one has releases that the other one may not admit.
+    rows = fallen_on_host(system, found.root)
+    return Ensured(0, root.version, found.root, fingerprint(found.data), chosen, rows, found.stopped)
 
 
 def _environment(system: System, root: Root, env: str, ask: Ask) -> str:

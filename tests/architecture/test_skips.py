@@ -71,3 +71,7 @@ def test_a_bare_skip_is_found(source: str) -> None:
 )
 def test_what_is_no_skip_is_not_reported(source: str) -> None:
     assert bare_skips(source) == []
+
+
+def test_a_test_without_a_case_is_an_error_and_no_skip(pytestconfig: pytest.Config) -> None:
+    assert pytestconfig.getini("empty_parameter_set_mark") == "fail_at_collect"

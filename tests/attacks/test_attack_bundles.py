@@ -16,7 +16,7 @@ from installer.core.format.manifest import MANIFEST, SUMS
 from installer.core.format.tar_header import END
 from installer.core.limits import LIMITS
 from installer.core.trust.root import ProductRule
-from tests.attacks.box import DAY, Box, member, now, plan
+from tests.attacks.box import DAY, Box, member, now, plan, run
 from tests.attacks.makers import (
     DOC,
     Made,
@@ -45,6 +45,12 @@ from tests.attacks.makers import (
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import Part
 
+IMAGES = (
+    "an image that nobody listed",
+    "a layer that climbs in Docker's list",
+    "a layer that expands to something else",
+    "a blob that belongs to no image",
+)
 LAUGHS = "a0: &a0 x\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
 ATTACKS: dict[str, tuple[Callable[[], Made], int, str]] = {
     # traversal, absolute, .., NUL
@@ -317,6 +323,18 @@ def test_a_hostile_bundle_is_refused_and_changes_nothing(box: Box, fault: str) -
     box.watch()
     box.refused(box.apply(), code, words)
     box.agreed(code)
+
+
+@pytest.mark.parametrize("fault", IMAGES)
+def test_lying_images_are_refused_by_every_command_that_verifies(box: Box, fault: str) -> None:
+    """At the desk and on the host alike, with what is staged and before."""
+    make, code, words = ATTACKS[fault]
+    bundle = str(box.carry(make()))
+    (box.home / "release.pub").write_text(build.key()[1])
+    box.watch()
+    box.refused(run("bundle", ["verify", bundle, "--key", "release.pub", "--json"], box.home), code, words)
+    for verb in (["verify"], ["plan"], ["apply", "--yes"], ["apply", "--yes", "--only", "files"]):
+        box.refused(box.install(*verb, bundle, "--json"), code, words)
 
 
 LATER = {

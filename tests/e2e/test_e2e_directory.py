@@ -137,6 +137,7 @@ def test_a_directory_holds_the_whole_story_without_root(place, desk):
 def test_every_blob_of_the_images_is_there(place, desk):
     place.install(carried(place, desk.release(GOOD)), *ONLY)
     store = place.root / f"var/lib/waybill/{PRODUCT}/current/images"
+    assert set(place.images()) == {f"lan-chat/server:{GOOD}"}
     for entry in place.images().values():
         manifest = json.loads((store / "blobs" / entry["digest"].replace(":", "/")).read_text())
         for part in (manifest["config"], *manifest["layers"]):

@@ -111,7 +111,7 @@ _SENSITIVE = (
     ),
     (
         (
-            r"/etc/(?:pam\.conf|pam\.d/.*|security/.*|nsswitch\.conf|login\.defs|securetty|shells|sssd/.*|krb5\..*)"
+            r"/etc/(?:pam\.conf|pam\.d/.*|update-motd\.d/.*|security/.*|nsswitch\.conf|login\.defs|securetty|shells|sssd/.*|krb5\..*)"
             r"|/(?:usr/)?lib(?:32|64|x32)?/(?:[^/]+-linux-[^/]+/)?security/.*|/usr/lib/pam\.d/.*"
         ),
         "how users log in",
@@ -135,7 +135,7 @@ _SENSITIVE = (
         (
             r"/etc/(?:init\.d/.*|rc\.local|rc.?\.d/.*|systemd/(?:system|user)\.conf(?:\.d/.*)?)"
             r"|/(?:etc|run|usr/local/lib|usr/lib|lib)/systemd/(?:system|user)(?:-environment)?-(?:generators|preset"
-            r"|shutdown)/.*|/etc/tmpfiles\.d/.*|/etc/sysusers\.d/.*"
+            r"|shutdown)/.*|/(?:etc|run|usr/local/lib|usr/lib)/(?:tmpfiles|sysusers|binfmt)\.d/.*"
         ),
         "what runs as root at boot",
     ),
@@ -144,6 +144,13 @@ _SENSITIVE = (
         "the kernel modules that are loaded",
     ),
     (r"/(?:etc|usr/lib|lib)/udev/.*", "what runs as root when a device appears"),
+    (
+        (
+            r"/etc/(?:network/.*|networkd-dispatcher/.*|dhcp/dhclient[^/]*(?:/.*)?|dhcpcd\..*|ppp/.*)"
+            r"|/(?:etc|usr/lib)/NetworkManager/dispatcher\.d/.*|/usr/lib/networkd-dispatcher/.*"
+        ),
+        "what runs as root when the network changes",
+    ),
     (
         (
             r"/etc/(?:profile|profile\.d/.*|environment|environment\.d/.*|bash\.bashrc|bashrc|zsh/.*|zshrc|zshenv"
@@ -167,7 +174,11 @@ _SENSITIVE = (
         "what protects this host",
     ),
     (
-        (r"/etc/(?:docker|containerd|containers|crio|cni|kubernetes|rancher)/.*|/etc/sub[ug]id"),
+        (
+            r"/etc/(?:docker|containerd|containers|crio|cni|kubernetes|rancher)/.*|/etc/sub[ug]id"
+            r"|/usr/share/containers/.*"
+            r"|/var/lib/rancher/[^/]+/(?:server/manifests|agent/(?:images|pod-manifests))/.*"
+        ),
         "what the container engine trusts and runs",
     ),
     (r"/etc/(?:hosts|resolv\.conf|hosts\.allow|hosts\.deny|host\.conf)", "where names of hosts lead"),

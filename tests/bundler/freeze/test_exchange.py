@@ -95,7 +95,9 @@ def test_what_is_not_compiled_stays_the_same(app: Path, musl: Path) -> None:
 
 
 def test_every_program_and_library_looks_in_its_own_directory_alone(app: Path, musl: Path) -> None:
-    for path in (path for each in (app, musl) for path in each.rglob("*") if elf.is_elf(path)):
+    found = [path for each in (app, musl) for path in each.rglob("*") if elf.is_elf(path)]
+    assert {path.name for path in found} >= {"install", "libz.so.1"}
+    for path in found:
         own = "$ORIGIN/lib" if path.name == "install" else "$ORIGIN"
         assert {*elf.needs(path.read_bytes()).paths} <= {own}, path
 

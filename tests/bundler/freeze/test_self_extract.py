@@ -28,6 +28,8 @@ LOADERS = (
     "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "SSLKEYLOGFILE", "PYTHONPATH",
     "PYTHONHOME", "PYTHONSTARTUP", "BASH_ENV", "ENV",
 )  # fmt: skip
+USERS = (65534, 54321)
+"""Users without a home: one whom the host knows, and one without an entry in its list of users."""
 
 
 class TestStart:
@@ -300,27 +302,29 @@ class TestFaults:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "cannot be filled (7 MB are needed)" in refusal(done)
 
-    def test_a_user_without_a_home_reads_why(self, tool: Path) -> None:
+    @pytest.mark.parametrize("user", USERS)
+    def test_a_user_without_a_home_reads_why(self, tool: Path, user: int) -> None:
         needs("root")
         with tempfile.TemporaryDirectory(dir="/tmp") as place:
             Path(place).chmod(0o755)
             copy = shutil.copy(tool, place)
             for environment in ({}, {"HOME": "/nonexistent"}, {"HOME": ""}, {"WAYBILL_CACHE": "/root/x"}):
                 done = subprocess.run(
-                    [copy], env=environment, user=65534, group=65534, extra_groups=[], cwd="/",
+                    [copy], env=environment, user=user, group=user, extra_groups=[], cwd="/",
                     capture_output=True, text=True, check=False,
                 )  # fmt: skip
                 said = refusal(done)
                 assert re.search(r"start itself:\n  \S.*[a-zA-Z]{4}", said), said
-                assert "such as /var/tmp/waybill-65534" in said
+                assert f"such as /var/tmp/waybill-{user}" in said
 
-    def test_what_the_hint_names_works_for_a_user_without_a_home(self, tool: Path) -> None:
+    @pytest.mark.parametrize("user", USERS)
+    def test_what_the_hint_names_works_for_a_user_without_a_home(self, tool: Path, user: int) -> None:
         needs("root")
         with tempfile.TemporaryDirectory(dir="/tmp") as place:
             Path(place).chmod(0o1777)
             copy = shutil.copy(tool, place)
             done = subprocess.run(
-                [copy, "x"], env={"WAYBILL_CACHE": f"{place}/own"}, user=65534, group=65534, extra_groups=[],
+                [copy, "x"], env={"WAYBILL_CACHE": f"{place}/own"}, user=user, group=user, extra_groups=[],
                 capture_output=True, text=True, check=False, cwd="/",
             )  # fmt: skip
             assert (done.returncode, done.stderr) == (0, "")

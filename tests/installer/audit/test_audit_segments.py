@@ -24,6 +24,7 @@ from installer.host.context import Context
 from installer.host.layout import STATE, Layout
 from installer.host.system import System
 from tests.rig.auditlogs import EVENT, problem
+from tests.rig.bench import Bench, newer, release
 from tests.rig.chatd import ONE, TWO, numbered
 from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.releases import install, recovered, root
@@ -239,6 +240,31 @@ def test_what_is_settled_is_not_read_again(noted: Context, monkeypatch: pytest.M
     install(noted, numbered(4))
     assert len(begun) < 6
     assert problem(noted.system) == ""
+
+
+def test_no_command_on_an_old_host_reads_its_long_log_once_it_is_settled(bench: Bench) -> None:
+    assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
+    system = System(bench.host)
+    last, log = check(*audit_log.read(system)).head, Path(bench.host, LOG[1:])
+    with log.open("ab") as file:
+        for _ in range(25_000):
+            record = encode(last.number + 1, last.hash, {**EVENT, "product": "other", "reason": "x" * 2000})
+            last = audit_log.ChainHead(record.number, record.hash)
+            file.write(record.line + b"\n")
+    Path(bench.host, HEAD[1:]).write_text(f"{last.number} {last.hash}\n")
+    size, bundle = log.stat().st_size, newer(bench)
+    assert bench.run(bundle, "--yes")[0] == 0
+    # Also what begins a new file, and what no transaction begins.
+    for words in (["rollback", "--yes"], [bundle, "--yes"], [bundle, "--yes"], ["recover"], ["status"]):
+        before = read_by_this_process()
+        assert bench.run(*words)[0] == 0
+        assert read_by_this_process() - before < size // 2, words
+    assert problem(system) == ""
+
+
+def read_by_this_process() -> int:
+    """Bytes that this process has read until now, of whatever file and by whatever call."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def test_a_short_log_is_not_noted_and_one_with_a_partial_record_never(

@@ -72,10 +72,11 @@ class TestContent:
     def test_the_digests_are_of_the_files_in_the_bundle(self, bench: Bench, tmp_path: Path) -> None:
         path = bench.bundle(release())
         bench.run(str(path), "--yes")
-        place = tmp_path / "x"
-        place.mkdir()
+        (place := tmp_path / "x").mkdir()
         subprocess.run(["tar", "-xf", path, "-C", place], check=True)
-        for row in found(bench.host)[0]["predicate"]["inputAttestations"]:
+        rows = found(bench.host)[0]["predicate"]["inputAttestations"]
+        assert {row["annotations"]["role"] for row in rows} == {"release", "provenance", "security", "ops"}
+        for row in rows:
             assert row["digest"]["sha256"] == sha256_hex((place / row["uri"]).read_bytes())
 
     def test_a_refusal_leaves_evidence_with_the_step_and_its_words(self, bench: Bench) -> None:

@@ -95,6 +95,15 @@ def test_a_record_says_who_what_where_and_on_whose_word(
     assert (ended["exit"], ended["transaction"], ended["identity"]) == (0, "000001", world.identity)
 
 
+def test_a_user_without_an_entry_in_the_list_of_users_is_recorded_by_number(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert bench.run(str(bench.bundle(release())), "--yes")[0] == 0
+    for row in records(bench.host):
+        assert (row["by"]["uid"], "user" in row["by"]) == (54321, False)
+
+
 def test_a_release_that_is_not_healthy_is_told_with_the_probe_that_failed(tmp_path: Path) -> None:
     within = context(System(tmp_path))
     install(within, ONE)

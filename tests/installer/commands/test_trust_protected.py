@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from installer.commands.metrics import SETTING
+from installer.core.trust.root import fingerprint
 from installer.state.host_identity import ENVIRONMENT_FILE
 from installer.state.trust_store import ROOT_FILE, TIME_FILE
 from tests.rig.bench import Bench, newer, release
@@ -57,3 +58,30 @@ def test_the_setting_of_the_directory_of_metrics_is_protected(installed: Bench, 
     assert code == 0
     assert f"the metrics were not written: {setting}: can be written by everybody" in said
     assert list((installed.host / "metrics").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["the root", "its directory", "the settings"])
+@pytest.mark.parametrize("verb", ["show", "update", "ensure", "init"])
+def test_no_command_of_trust_builds_on_what_others_could_have_changed(
+    installed: Bench, tmp_path: Path, part: str, verb: str
+) -> None:
+    here = installed.host / ROOT_FILE[1:]
+    carried = tmp_path / "root.json"
+    carried.write_bytes(here.read_bytes())
+    words = [verb, *([] if verb == "show" else [str(carried)])]
+    words += ["--fingerprint", fingerprint(carried.read_bytes())] if verb in ("ensure", "init") else []
+    assert installed.run("trust", *words)[0] == 0
+    path, mode = PARTS[part]
+    (installed.host / path[1:]).chmod(mode)
+    code, document, _ = installed.run("trust", *words)
+    assert (code, document["code"], document.where) == (10, "untrusted", str(installed.host / path[1:]))
+    assert here.read_bytes() == carried.read_bytes()
+
+
+def test_the_status_names_what_others_could_have_changed(installed: Bench) -> None:
+    assert "NO TRUST" not in installed.text("status")[1]
+    root = installed.host / ROOT_FILE[1:]
+    root.chmod(0o666)
+    code, said = installed.text("status")
+    assert code == 0
+    assert f"  NO TRUST   {root}: can be written by everybody (mode 0666): what this host trusts" in said

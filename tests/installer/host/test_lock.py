@@ -179,13 +179,15 @@ def exclusive_soon(host: Context, pid: int) -> Iterator[None]:
 def test_a_shared_lock_is_held_until_the_programs_that_were_started_meanwhile_have_ended(
     host: Context,
 ) -> None:
-    path = f"{host.layout.base}/shared.lock"
+    path, go = f"{host.layout.base}/shared.lock", state_file(host, "go")
+    work = f"(until [ -e {go} ]; do sleep 0.05; done) </dev/null >/dev/null 2>&1 &"
     with host.system.lock(path) as lock, lock.shared(host.system):
-        assert host.system.run(["sh", "-c", "sleep 2 </dev/null >/dev/null 2>&1 &"], timeout=5).ok
+        assert host.system.run(["sh", "-c", work], timeout=60).ok
     assert host.system.inherited == ()
     with pytest.raises(BusyError):
         host.system.lock(path)
-    host.system.lock(path, 20).release()
+    go.touch()
+    host.system.lock(path, 60).release()
 
 
 def test_who_holds_a_lock_is_seen_without_taking_it(host: Context) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,10 @@ from installer.deploy.method import Target
 from installer.deploy.operation import StepError
 from installer.host.directories import make_directory
 from installer.host.layout import Layout, release_name
+from installer.host.resolved import Resolver
 from installer.images.method import METHOD
+from installer.planning import owners
+from installer.planning.owners import name_problems, names_of, other_products
 from installer.state.state import Entry, State, load
 from installer.transaction.execute import Change, execute
 from tests.rig.imagerelease import ReleaseDirectory
@@ -112,6 +116,28 @@ def test_products_with_the_same_image_by_the_same_name_leave_it_to_each_other(
     assert one.left() == []
     two.remove()
     assert site.everything() == before
+
+
+def test_a_name_that_another_product_has_is_refused_for_any_other_image(
+    site: Site, one: Product, two: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Releases of this rig are images alone: there is no record of their files.
+    nothing = SimpleNamespace(release=SimpleNamespace(installed=()))
+    monkeypatch.setattr(owners, "visible_release", lambda *_: nothing)
+    (mine,) = one.install((f"{site.name}/redis:7", ["base"], "mine"))
+
+    def refused(label: str) -> list[tuple[str, str]]:
+        wanted = ReleaseDirectory(site.tmp / label)
+        wanted.image(mine.reference, ["base"], label=label)
+        others = other_products(two.context, Resolver(two.context.system))
+        names = names_of(two.context, wanted.target(1).release, frozenset({"images"}))
+        return [(problem.where, problem.what) for problem in name_problems(others, [*names])]
+
+    assert refused("mine") == []
+    what = f"belongs to {site.name}, which is installed on this host"
+    assert refused("theirs") == [(f"image {mine.reference}", what)]
+    one.remove()
+    assert refused("theirs") == []
 
 
 def test_a_name_that_only_the_product_that_goes_gave_goes_with_it(

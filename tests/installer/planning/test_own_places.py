@@ -91,6 +91,27 @@ def test_places_that_no_release_may_have_are_refused(trusted: Context, path: str
     assert snapshot(root(trusted), besides=("var",)) == before
 
 
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/usr/local/bin/waybill-install", "is reserved for Waybill"),
+        ("/etc/systemd/system/waybill-recover.service", "is reserved for Waybill"),
+        ("/proc/1/root/etc/x", "is on a file system of the kernel"),
+        ("/run/other/x", "belongs to running programs; only /run/lan-chat is allowed"),
+        ("/srv/settings/new", "leads to /etc/waybill/new, which is reserved for Waybill"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["links", "directories"])
+def test_links_and_directories_of_a_release_are_refused_there_too(
+    trusted: Context, kind: str, path: str, what: str
+) -> None:
+    entries = {
+        "links": (LinkEntry("trees/t/x", "y", path),),
+        "directories": (DirectoryEntry("trees/t/x", 0o755, path),),
+    }
+    assert whats(plan_for(trusted, to(**{kind: entries[kind]}), REPLACE)) == [(path, what)]
+
+
 def test_a_product_may_have_its_own_runtime_directory(host: Context) -> None:
     assert plan_for(host, to("/run/lan-chat/socket.d/x")).problems == ()
 

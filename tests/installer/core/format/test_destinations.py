@@ -32,6 +32,10 @@ HOME = "/home"
         *("/etc/profile.d/x.sh", "/etc/environment", "/root/.bashrc", "/etc/ssl/certs/x.pem"),
         *("/usr/local/share/ca-certificates/x.crt", "/etc/apt/sources.list", "/etc/apparmor.d/x"),
         *("/etc/sysctl.d/x.conf", "/etc/polkit-1/rules.d/x.rules", "/etc/dbus-1/system.d/x.conf"),
+        *("/usr/lib/tmpfiles.d/x.conf", "/usr/lib/sysusers.d/x.conf", "/etc/binfmt.d/x.conf"),
+        *("/etc/network/if-up.d/x", "/etc/NetworkManager/dispatcher.d/x", "/etc/ppp/ip-up.d/x"),
+        *("/etc/dhcp/dhclient-exit-hooks.d/x", "/etc/update-motd.d/10-x", "/etc/containers/systemd/x.pod"),
+        *("/usr/share/containers/systemd/x.pod", "/var/lib/rancher/k3s/server/manifests/x.yaml"),
         *("/etc/docker/daemon.json", "/etc/hosts", "/etc/resolv.conf", "/etc/audit/auditd.conf"),
     ],
 )
@@ -46,6 +50,8 @@ def test_places_that_decide_over_a_host_are_sensitive(path: str) -> None:
     [
         *("/opt/chat/passwd", "/etc/chat/shadow", "/etc/chat.conf", "/etc/systemd/system/chat.service"),
         *("/usr/local/bin/chat", "/var/lib/chat/x", "/srv/boot/x", "/etc/sudoers.dx", "/etc/default/chat"),
+        *("/usr/lib/chat/tmpfiles.d", "/var/lib/rancher/chat.yaml", "/etc/chat/network/x"),
+        *("/etc/dhcp/dhcpd.conf", "/usr/share/chat/containers/x"),
         *("/etc/logrotate.d/chat", HOME + "/ann/ssh/x"),
     ],
 )

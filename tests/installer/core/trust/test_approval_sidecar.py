@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,10 +105,22 @@ def link(path: Path) -> None:
     path.symlink_to("/etc/passwd")
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 DAMAGES = {
     "a flipped bit": lambda path: path.write_bytes(path.read_bytes().replace(b"CHG-7", b"CHG-8")),
     "too large": lambda path: path.write_bytes(bytes(70_000)),
     "a link": link,
+    "a pipe": pipe,
+    "a directory": directory,
     "empty signatures": lambda path: [each.write_bytes(b"") for each in path.parent.glob("*.json.*")],
 }
 

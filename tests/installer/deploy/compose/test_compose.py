@@ -22,7 +22,7 @@ from installer.shared.child.process import Completed
 from installer.state.release import open_release
 from tests.rig.faulty import Killed
 from tests.rig.host import Host
-from tests.rig.releases import ReleaseSpec, context, install, plan_for
+from tests.rig.releases import Member, ReleaseSpec, context, install, plan_for
 from tests.rig.remote import Remote
 from tests.rig.services import running_containers, with_project
 
@@ -212,6 +212,19 @@ def test_a_project_that_is_not_ours_is_found_before(host: Context, machine: Host
     machine.check("docker run -d --label com.docker.compose.project=lan-chat rig/nats:1")
     (problem,) = plan_for(host, with_project("1.0.0", 1)).problems
     assert "project lan-chat exists already" in problem.what
+
+
+def test_a_project_of_another_product_is_refused_by_its_name_before_anything(host: Context) -> None:
+    install(host, with_project("1.0.0", 1))
+    wanted = with_project("1.0.0", 1)
+    options = {**wanted.deploy[0].options, "project": "lan-chat"}
+    members = {**wanted.members, "config/chat.conf": Member(b"x", "/etc/other.conf", kind="template")}
+    steps = (replace(wanted.deploy[0], options=options),)
+    other = replace(wanted, product="other", members=members, deploy=steps)
+    problems = plan_for(context(host.system, "other"), other).problems
+    assert ("project lan-chat", "belongs to lan-chat, which is installed on this host") in [
+        (problem.where, problem.what) for problem in problems
+    ]
 
 
 def test_a_missing_docker_command_line_is_named_before_anything_is_changed(

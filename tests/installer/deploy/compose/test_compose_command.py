@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from installer.deploy.compose.containers import CONTENT
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.host.system import System
+from tests.rig.hang import ends
 from tests.rig.needs import needs
 from tests.rig.releases import Notes, context
 
@@ -30,39 +33,53 @@ host = context(System(sys.argv[1]))
 with alone(host):
     print("begun", flush=True)
     # As Docker's command line does: it starts Compose, which does the work, and outlives it.
-    work = f"(sleep {sys.argv[2]}; echo done > {sys.argv[1]}/done) & wait"
-    host.system.run(["sh", "-c", work], timeout=60)
+    work = "(touch works; until [ -e go ]; do sleep 0.05; done; echo done > done) & wait"
+    host.system.run(["sh", "-c", f"cd {sys.argv[1]} && {work}"], timeout=6000)
 """
 
 
 @pytest.fixture
-def killed(host: Context, request: pytest.FixtureRequest) -> Context:
-    """A host on which an installer was killed while its Compose runs for some more seconds."""
-    (Path(host.system.root) / host.layout.base[1:]).mkdir(parents=True)
-    words = [sys.executable, "-c", RUNS, str(host.system.root), str(request.param)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as installer:
+def killed(host: Context) -> Iterator[Context]:
+    """A host on which an installer was killed while its Compose runs, until there is a file `go`."""
+    top = Path(host.system.root)
+    (top / host.layout.base[1:]).mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", RUNS, str(top)], stdout=subprocess.PIPE) as installer:
         assert installer.stdout
         assert installer.stdout.readline() == b"begun\n"
-        time.sleep(0.3)
+        with ends():
+            while not (top / "works").exists():
+                time.sleep(0.02)
         installer.send_signal(signal.SIGKILL)
-    return host
+    yield host
+    (top / "go").touch()
 
 
-@pytest.mark.parametrize("killed", [2], indirect=True)
+class Ending(Notes):
+    """Lets the Compose of the killed installer end once somebody says that it is waited for."""
+
+    def __init__(self, go: Path) -> None:
+        super().__init__()
+        self._go = go
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        self._go.touch()
+
+
 def test_the_next_command_waits_for_the_compose_of_a_killed_one(killed: Context) -> None:
     done = Path(killed.system.root) / "done"
+    progress = Ending(done.with_name("go"))
+    waiting = replace(killed, progress=progress)
     assert not done.exists()
-    with command.alone(killed):
+    with ends(), command.alone(waiting):
         assert done.exists()
-    assert isinstance(killed.progress, Notes)
-    (line,) = killed.progress.lines
+    (line,) = progress.lines
     assert line == "waiting until the docker compose of an interrupted command has ended"
-    with command.alone(killed):
+    with command.alone(waiting):
         pass
-    assert len(killed.progress.lines) == 1
+    assert len(progress.lines) == 1
 
 
-@pytest.mark.parametrize("killed", [4], indirect=True)
 def test_a_compose_that_does_not_end_is_named(killed: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "TIMEOUT", 0.1)
     with pytest.raises(StepError, match="still runs") as raised, command.alone(killed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +24,7 @@ from installer.deploy.health.probes import (
 )
 from installer.host.context import Context
 from installer.host.http_probe import Answer
+from tests.rig.hang import ends
 from tests.rig.httpservers import Page, serving
 from tests.rig.needs import needs
 from tests.rig.process import Daemon
@@ -216,13 +217,17 @@ def test_tls_and_sockets_are_asked_as_the_probe_says(host: Context, tmp_path: Pa
         assert ask(host, HealthCheck("http", "http://h/", unix="/etc/x.sock")).fault == ""
 
 
-def test_probes_are_asked_at_the_same_time_each_once(host: Context) -> None:
-    slow = HealthCheck("command", "", ("sh", "-c", "sleep 0.5; echo why >&2; exit 3"))
-    began = time.monotonic()
+def test_probes_are_asked_at_the_same_time_each_once(
+    host: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each waits until all five have begun.
+    monkeypatch.setattr(probes, "ONE_PROBE", 60.0)
+    (tmp_path / "begun").mkdir()
+    script = 'touch "$0/$$"; until [ "$(ls "$0" | wc -l)" = 5 ]; do sleep 0.05; done; echo why >&2; exit 3'
+    slow = HealthCheck("command", "", ("sh", "-c", script, str(tmp_path / "begun")))
     page = Page(200)
     with serving(page) as port:
         found = ask_once(host, [*[slow] * 5, HealthCheck("http", f"http://127.0.0.1:{port}/")])
-    assert time.monotonic() - began < 2.2
     assert page.asked == ["/"]
     assert [each.healthy for each in found] == [False] * 5 + [True]
     assert found[0].said == "exit status 3: why"
@@ -233,8 +238,11 @@ def test_a_probe_that_does_not_come_back_is_not_waited_for(
     host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probes, "ONE_PROBE", 0.1)
-    monkeypatch.setitem(probes._KINDS, "command", lambda *_: time.sleep(3))
-    (found,) = ask_once(host, [HealthCheck("command", "", ("x",))])
+    answers = threading.Event()
+    monkeypatch.setitem(probes._KINDS, "command", lambda *_: answers.wait())
+    with ends():
+        (found,) = ask_once(host, [HealthCheck("command", "", ("x",))])
+    answers.set()
     assert (found.healthy, found.said) == (False, "no answer within 0.1 s")
 
 

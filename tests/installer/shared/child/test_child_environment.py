@@ -52,6 +52,14 @@ def test_nothing_of_the_operator_decides_for_a_child() -> None:
     assert (built["HOME"], built["USER"], built["SHELL"]) == (user.pw_dir, user.pw_name, "/bin/sh")
 
 
+def test_a_user_without_an_entry_in_the_list_of_users_has_a_home_and_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    built = built_environment(HOSTILE)
+    assert (built["HOME"], built["USER"], built["LOGNAME"]) == ("/", "54321", "54321")
+
+
 def test_language_and_terminal_are_kept() -> None:
     kept = {"LANG": "de_DE.UTF-8", "LC_ALL": "C", "LC_TIME": "C", "TZ": "Europe/Berlin", "TERM": "xterm"}
     assert kept.items() <= built_environment(kept | HOSTILE).items()
