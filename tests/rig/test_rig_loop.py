@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.needs("loop", "ext4", "unshare")
 
 
 @pytest.fixture
-def held(tmp_path: Path):
+def held(tmp_path: Path) -> Iterator[Loop]:
     """A disk that is unmounted here and is still mounted where another process lives."""
     loop = Loop.make("ext4", tmp_path / "disk.img", tmp_path / "mount")
     (loop.mount / "kept").write_text("1")
@@ -39,7 +40,7 @@ def test_a_copy_under_its_name_is_another_disk(held: Loop, tmp_path: Path) -> No
         given.detach()
 
 
-def test_it_is_read_again_from_what_is_on_it(held: Loop) -> None:
+def test_the_same_disk_is_read_again_from_its_bytes(held: Loop) -> None:
     before = held.file.stat().st_ino
     assert held.attach() is None
     try:
