@@ -176,13 +176,26 @@ def test_the_manual_has_every_command_and_only_known_requests(app: Any, name: st
 def test_no_summary_of_the_help_is_cut() -> None:
     from typer.main import get_command
 
+    def groups(command: Any) -> list[Any]:
+        below = getattr(command, "commands", {}).values()
+        return [command, *(each for one in below for each in groups(one))] if below else []
+
+    shown = set()
     for app in (install, bundle):
         command: Any = get_command(app)
-        for group in (command, command.commands["trust"]):
+        for group in groups(command):
             context = command.make_context("x", [], resilient_parsing=True, terminal_width=80)
             text = group.make_context("y", [], parent=context, resilient_parsing=True).get_help()
-            assert "..." not in text.replace("[ARGS]...", "")
-            assert "…" not in text
+            assert "..." not in text.replace("[ARGS]...", ""), group.name
+            assert "…" not in text, group.name
+            # Every command of it has a summary, and it is a sentence to its end.
+            rows = re.split(r"\n  (?=[a-z-]+ )", text.partition("\nCommands:")[2].split("\n\n")[0])[1:]
+            summaries = {row.split()[0]: " ".join(row.split()[1:]) for row in rows}
+            listed = {name for name, each in group.commands.items() if not each.hidden}
+            assert summaries.keys() == listed, group.name
+            assert all(each.endswith(".") for each in summaries.values()), summaries
+            shown.add(group.name)
+    assert shown >= {"config", "secrets", "trust"}
 
 
 def test_the_help_of_install_begins_with_the_usual_form() -> None:
