@@ -238,7 +238,7 @@ def inspect(
     """Show the content of a bundle, without verifying it."""
     from bundler.commands.inspect import inspect_bundle
 
-    report = inspect_bundle(bundle, view)
+    report = inspect_bundle(bundle, view, everything=console.everything)
     console.result(report.text, lambda: report.document)
 
 

@@ -73,12 +73,13 @@ class Report:
         return self.make_document()
 
 
-def inspect_bundle(path: Path, view: str = "") -> Report:
+def inspect_bundle(path: Path, view: str = "", *, everything: bool = False) -> Report:
     """Show a bundle without verifying who made it.
 
     Args:
         path: The bundle.
         view: One of VIEWS; empty for the overview.
+        everything: Whether all findings are shown, however many there are.
 
     Raises:
         TamperedError: It is not a bundle, or its list and manifest do not agree.
@@ -88,7 +89,7 @@ def inspect_bundle(path: Path, view: str = "") -> Report:
         "": _overview,
         "deploy": lambda bundle: Report(*inspect_risks.deploy(bundle)),
         "scripts": lambda bundle: Report(*inspect_risks.scripts(bundle)),
-        "risks": lambda bundle: Report(*inspect_risks.risks(bundle)),
+        "risks": lambda bundle: Report(*inspect_risks.risks(bundle, everything=everything)),
         "files": _files,
         "images": _images,
         "config": lambda bundle: _documents(bundle, "template", "values", "schema"),

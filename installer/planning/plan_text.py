@@ -17,9 +17,9 @@ from installer.shared.review.review import review_lines
 from installer.shared.terminal.listing import SHORT, Row, limited, listed
 
 MOST = 20
-"""How many risks are listed."""
+"""How many risks of each kind are listed without `--all`."""
 PROGRAM_LINES = 20
-"""How many lines of a script are shown; `bundle inspect BUNDLE scripts` shows all."""
+"""How many lines of a script are shown without `--all`."""
 _WORDS = {
     "add": "added",
     "replace": "replaced",
@@ -70,8 +70,8 @@ def _lines(plan: Plan, everything: bool) -> Iterator[str]:
         yield f"built by {builder}"
     if plan.sensitive:
         yield "SENSITIVE: what this release puts there decides over this host itself:"
-        yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
-    yield from _review(plan)
+        yield from (f"  {line}" for line in sensitive_lines(plan.sensitive, everything=everything))
+    yield from _review(plan, everything)
     yield from _files(plan, everything)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"
@@ -124,10 +124,12 @@ def _values(plan: Plan, everything: bool) -> Iterator[str]:
     yield f"  and run `install apply BUNDLE` with the bundle of {version}"
 
 
-def _review(plan: Plan) -> Iterator[str]:
+def _review(plan: Plan, everything: bool) -> Iterator[str]:
     """Show what the release does as root, with its text, and what it opens."""
     before = plan.old.version if plan.old else ""
-    yield from review_lines(plan.review, MOST, PROGRAM_LINES, plan.known, before)
+    # A host has no `bundle inspect`: whoever decides here has to be able to read all of it here.
+    most, lines = (0, 0) if everything else (MOST, PROGRAM_LINES)
+    yield from review_lines(plan.review, most, lines, plan.known, before)
 
 
 def _headline(plan: Plan) -> str:
