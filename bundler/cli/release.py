@@ -254,7 +254,7 @@ def diff(
     from bundler.commands.diff import diff_bundles
 
     difference = diff_bundles(old, new)
-    console.result(difference.as_text(), difference.as_json)
+    console.result(difference.as_text(everything=console.everything), difference.as_json)
 
 
 def installer(

@@ -77,7 +77,7 @@ def _lines(plan: Plan, everything: bool) -> Iterator[str]:
         yield "changed on this host, or not installed by Waybill:"
         rows = drifted_rows(plan.changes.drifted)
         yield from (f"  {line}" for line in listed(rows, everything=everything))
-    yield from _layers(plan)
+    yield from _layers(plan, everything)
     yield from _values(plan, everything)
     yield from plan.effects.lines()
     for each in plan.methods:
@@ -103,13 +103,13 @@ def _notes(notes: Sequence[str], everything: bool) -> Iterator[str]:
     yield from (f"note: {line}" for line in limited(files, "files", everything=everything))
 
 
-def _layers(plan: Plan) -> Iterator[str]:
+def _layers(plan: Plan, everything: bool) -> Iterator[str]:
     """Show where values come from, the strongest last; nothing where the release has defaults only."""
     if any(each.layer != "defaults" for each in plan.layers):
         yield "values, the last one wins:"
         files = [f"  {each.file}{_LAYERS.get(each.layer, '')}" for each in plan.layers]
         # Nobody types hundreds of settings; a script may.
-        yield from limited(files, "layers", everything=False)
+        yield from limited(files, "layers", everything=everything)
 
 
 def _values(plan: Plan, everything: bool) -> Iterator[str]:
