@@ -33,6 +33,7 @@ from installer.core.format.manifest import (
 )
 from installer.core.format.manifest_rules import used_features
 from installer.core.limits import LIMITS
+from installer.core.schema_errors import spelling_hint
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
@@ -98,7 +99,8 @@ def inspect_bundle(path: Path, view: str = "", *, everything: bool = False) -> R
         "docs": lambda bundle: _documents(bundle, "doc"),
     }
     if view not in views:
-        raise UsageError(f"unknown view {view!r}", hint=f"use one of {', '.join(VIEWS)}")
+        hint = spelling_hint(view, VIEWS, f"use one of {', '.join(VIEWS)}")
+        raise UsageError(f"unknown view {view!r}", hint=hint)
     with unverified_bundle(path) as bundle:
         report, manifest = views[view](bundle), bundle.manifest
         release = release_row(manifest.version, manifest.sequence, bundle.identity)
