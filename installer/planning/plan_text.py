@@ -84,7 +84,7 @@ def _lines(plan: Plan, everything: bool) -> Iterator[str]:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)
     if plan.cluster:
-        yield from plan.cluster.lines()
+        yield from plan.cluster.lines(everything=everything)
     yield from irreversible.final_lines(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
