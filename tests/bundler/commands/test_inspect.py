@@ -175,6 +175,9 @@ def test_sensitive_destinations_are_named_loudly(tmp_path: Path) -> None:
     report = inspect_bundle(write(tmp_path, build.signed(build.plan(entries=entries))))
     assert "SENSITIVE   /etc/sudoers.d/chat: who may act as root\n" in report.text
     assert [each["path"] for each in report.document["sensitive"]] == ["/etc/sudoers.d/chat"]
+    risks = inspect_bundle(tmp_path / "b.tar", "risks")
+    assert "  /etc/sudoers.d/chat: who may act as root" in risks.text
+    assert [each["path"] for each in risks.document["sensitive"]] == ["/etc/sudoers.d/chat"]
 
 
 BAD = {
