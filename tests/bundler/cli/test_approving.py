@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from bundler.cli.options import console
+from tests.rig.answers import Document
 from tests.rig.approvaldesk import ApprovalDesk
 
 APPROVAL = "lan-chat 1.4.0 for production, role security (in the bundle)"
@@ -30,13 +29,13 @@ def of(desk: ApprovalDesk) -> list[str]:
 def test_the_own_approval_is_withdrawn_and_the_document_names_it(approved: ApprovalDesk) -> None:
     code, out, err = approved.run("--withdraw", "--yes", json_=True)
     assert code == 0, err
-    document = json.loads(out)
+    document = Document.read(out)
     assert document["changed"] is True
     (row,) = document["withdrawn"]
     assert (row["role"], row["environment"]) == ("security", "production")
     assert of(approved) == ["ops"]
     code, out, _ = approved.run("--withdraw", "--yes", json_=True)
-    document = json.loads(out)
+    document = Document.read(out)
     assert (code, document["changed"], document["withdrawn"]) == (0, False, [])
 
 

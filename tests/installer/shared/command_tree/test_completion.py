@@ -16,6 +16,7 @@ from installer.shared.command_tree.completion import SHELLS
 from installer.shared.command_tree.printed import completion, manual
 from installer.shared.command_tree.tree import commands
 from tests.rig import terminal
+from tests.rig.answers import Document
 
 NAMES = ("waybill-install", "./install")
 LINES = {
@@ -127,6 +128,15 @@ def test_zsh_takes_the_script_for_both_names_of_the_program(tmp_path: Path) -> N
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.count("_bash_complete") == 2
+
+
+@pytest.mark.parametrize(("program", "app"), [("install", install), ("bundle", bundle)])
+@pytest.mark.parametrize("words", [("completion", "bash"), ("man",)])
+def test_a_script_or_a_page_is_a_document_too(program: str, app: Any, words: tuple[str, ...]) -> None:
+    found = Document.read(printed(program, *words, "--json"))
+    prefix = "" if program == "install" else "bundle-"
+    assert (found["schema"], found["exit"]) == (f"waybill/cli/{prefix}{words[0]}/v1", 0)
+    assert all(each.words[0] in found["text"] for each in commands(app) if each.words)
 
 
 READERS = [
