@@ -16,12 +16,13 @@ import fcntl
 import mmap
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from installer.core.errors import UnfitInputError
+from installer.core.errors import LIMITS_OF_THE_SYSTEM, UnfitInputError
 from installer.shared.terminal import interrupts
 
 PAGE = mmap.PAGESIZE
@@ -53,6 +54,8 @@ class OutputFile:
             UnfitInputError: The directory cannot be written to.
         """
         self.path = path
+        # Commands that make directories have the option; the others take the place as an argument.
+        self._option = " with -o" if parents else ""
         self._mode = mode
         self._sibling: Path | None = None
         try:
@@ -63,7 +66,7 @@ class OutputFile:
             self.fd = self._open()
             self._direct = self._open_direct()
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise _unwritable(path, error, self._option) from None
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
@@ -133,7 +136,7 @@ class OutputFile:
             while done < len(view):
                 done += os.pwrite(self.fd, view[done:], offset + done)
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise _unwritable(self.path, error, self._option) from None
 
     def write_parts(self, offset: int, parts: Iterable[bytes]) -> None:
         """Write parts one after the other, starting at `offset`; see `write_at`."""
@@ -150,7 +153,7 @@ class OutputFile:
         try:
             os.ftruncate(self.fd, size)
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise _unwritable(self.path, error, self._option) from None
 
     @property
     def mode(self) -> int:
@@ -197,7 +200,7 @@ class OutputFile:
         except FileExistsError:
             raise
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise _unwritable(self.path, error, self._option) from None
 
     def _hidden_name(self) -> Path:
         return self.path.with_name(f".{self.path.name[:200]}.{os.getpid()}.part")
@@ -253,14 +256,18 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _unwritable(path: Path, error: OSError) -> UnfitInputError:
+def _unwritable(path: Path, error: OSError, option: str) -> UnfitInputError:
+    elsewhere = f"choose another place{option}"
+    directory = shlex.quote(str(path.parent))
     hints = {
-        errno.ENOSPC: "free some space, or choose another place with -o",
-        errno.EDQUOT: "free some space, or choose another place with -o",
+        errno.ENOSPC: f"free some space, or {elsewhere}",
+        errno.EDQUOT: f"free some space, or {elsewhere}",
         errno.EFBIG: "the file system, or `ulimit -f`, does not allow files of that size",
-        errno.EACCES: "choose a directory that you can write to with -o",
-        errno.EROFS: "the file system is read-only: choose another place with -o",
+        errno.EACCES: f"choose a directory that you can write to{option}",
+        errno.EROFS: f"the file system is read-only: {elsewhere}",
+        errno.ENOENT: f"create its directory with `mkdir -p {directory}`, or correct the path",
+        errno.ENOTDIR: "correct the path: a part of it is a file, not a directory",
+        **LIMITS_OF_THE_SYSTEM,
     }
-    return UnfitInputError(
-        f"cannot be written: {error.strerror}", where=str(path), hint=hints.get(error.errno or 0, "")
-    )
+    hint = hints.get(error.errno or 0, elsewhere)
+    return UnfitInputError(f"cannot be written: {error.strerror}", where=str(path), hint=hint)

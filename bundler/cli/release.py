@@ -238,7 +238,7 @@ def inspect(
     """Show the content of a bundle, without verifying it."""
     from bundler.commands.inspect import inspect_bundle
 
-    report = inspect_bundle(bundle, view)
+    report = inspect_bundle(bundle, view, everything=console.everything)
     console.result(report.text, lambda: report.document)
 
 
@@ -254,7 +254,7 @@ def diff(
     from bundler.commands.diff import diff_bundles
 
     difference = diff_bundles(old, new)
-    console.result(difference.as_text(), difference.as_json)
+    console.result(difference.as_text(everything=console.everything), difference.as_json)
 
 
 def installer(

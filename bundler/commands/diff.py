@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from installer.core.format.manifest import MANIFEST, FileEntry, Image, Manifest
 from installer.core.format.methods import FILE_KINDS
 from installer.shared.command.run_record import release_row
 from installer.shared.humanize import size_text as size
+from installer.shared.terminal.listing import FIRST, SHORT, Row, by_directory, limited, more
 from installer.shared.terminal.narrow import fitted
 
 # Everything in a manifest that changes what happens on a host, besides files and images.
@@ -34,6 +35,8 @@ _NOT_CHECKED = (
     "NOT VERIFIED: the lists were compared; the payload was not read, and no signature was checked. Run\n"
     "`bundle verify BUNDLE --root root.json` for both: only then each file is what its list says"
 )
+_LONGEST = 200
+"""Lines of the difference of one text that are shown without `--all`."""
 # Kinds that people read; a diff of a binary tells nothing.
 _TEXT = ("template", "values", "schema", *FILE_KINDS, "doc")
 
@@ -99,26 +102,51 @@ class Difference:
             "verified": False,
         }
 
-    def as_text(self) -> str:
-        """Return it in words for people."""
+    def as_text(self, *, everything: bool = False) -> str:
+        """Return it in words for people; of long lists the first part, unless `everything` is to be shown."""
         names = f"{self.old.product} {self.old.version} -> {self.new.product} {self.new.version}"
         parts = [f"{names} (sequence {self.old.sequence} -> {self.new.sequence})"]
         for title, changes in (("FILE", self.files), ("IMAGE", self.images)):
             if changes:
-                rows = [("CHANGE", "BEFORE", "AFTER", title)]
-                rows += [(c.change, _bytes(c.before), _bytes(c.after), c.path) for c in changes]
-                parts.append(fitted(rows, right=(1, 2)))
+                parts.append("\n".join(_table(title, changes, everything)))
         if self.images:
             shared, new = size(self.shared_layer_bytes), size(self.new_layer_bytes)
             parts.append(f"layers: {new} new, {shared} unchanged")
         if self.risks:
-            parts.append("\n".join(["RISKS", *self.risks]))
-        parts += self.texts
+            parts.append("\n".join(["RISKS", *limited(self.risks, "risks", everything=everything)]))
+        parts += self._differences(everything)
         if self.same:
             parts.append("the two have the same identity: they list the same files")
         elif not self.files and not self.images and not self.texts:
             parts.append("no differences: the two list the same files")
         return "\n\n".join([*parts, _NOT_CHECKED])
+
+    def _differences(self, everything: bool) -> Iterator[str]:
+        """Yield the differences of texts; of many the first ones, and always that of the manifest."""
+        of_manifest = [each for each in self.texts if each.startswith(f"--- old/{MANIFEST}\n")]
+        others = [each for each in self.texts if each not in of_manifest]
+        most = len(others) if everything or len(others) <= SHORT else FIRST
+        for each in (*others[:most], *of_manifest):
+            lines = each.splitlines()
+            longest = len(lines) if everything or len(lines) <= _LONGEST else _LONGEST
+            rest = [more(len(lines) - longest, "lines")] if longest < len(lines) else []
+            yield "\n".join([*lines[:longest], *rest])
+        if most < len(others):
+            yield more(len(others) - most, "texts that differ")
+
+
+def _table(title: str, changes: Sequence[Change], everything: bool) -> Iterator[str]:
+    """Yield the table of what differs; for a long one its directories and its first rows."""
+    is_long = len(changes) > SHORT and not everything
+    if is_long:
+        yield from by_directory(Row(each.path, each.path, each.change) for each in changes)
+        yield f"the first {FIRST} of {len(changes)}:"
+    rows = [("CHANGE", "BEFORE", "AFTER", title)]
+    shown = changes[:FIRST] if is_long else changes
+    rows += [(each.change, _bytes(each.before), _bytes(each.after), each.path) for each in shown]
+    yield fitted(rows, right=(1, 2))
+    if is_long:
+        yield more(len(changes) - FIRST, f"{title.lower()}s")
 
 
 def diff_bundles(old: Path, new: Path) -> Difference:

@@ -33,6 +33,7 @@ from installer.core.format.manifest import (
 )
 from installer.core.format.manifest_rules import used_features
 from installer.core.limits import LIMITS
+from installer.core.schema_errors import spelling_hint
 from installer.core.timestamps import format_time
 from installer.core.trust.approval import ApprovalFile, group_files, parse
 from installer.core.trust.provenance import Provenance
@@ -73,12 +74,13 @@ class Report:
         return self.make_document()
 
 
-def inspect_bundle(path: Path, view: str = "") -> Report:
+def inspect_bundle(path: Path, view: str = "", *, everything: bool = False) -> Report:
     """Show a bundle without verifying who made it.
 
     Args:
         path: The bundle.
         view: One of VIEWS; empty for the overview.
+        everything: Whether all findings are shown, however many there are.
 
     Raises:
         TamperedError: It is not a bundle, or its list and manifest do not agree.
@@ -88,7 +90,7 @@ def inspect_bundle(path: Path, view: str = "") -> Report:
         "": _overview,
         "deploy": lambda bundle: Report(*inspect_risks.deploy(bundle)),
         "scripts": lambda bundle: Report(*inspect_risks.scripts(bundle)),
-        "risks": lambda bundle: Report(*inspect_risks.risks(bundle)),
+        "risks": lambda bundle: Report(*inspect_risks.risks(bundle, everything=everything)),
         "files": _files,
         "images": _images,
         "config": lambda bundle: _documents(bundle, "template", "values", "schema"),
@@ -97,7 +99,8 @@ def inspect_bundle(path: Path, view: str = "") -> Report:
         "docs": lambda bundle: _documents(bundle, "doc"),
     }
     if view not in views:
-        raise UsageError(f"unknown view {view!r}", hint=f"use one of {', '.join(VIEWS)}")
+        hint = spelling_hint(view, VIEWS, f"use one of {', '.join(VIEWS)}")
+        raise UsageError(f"unknown view {view!r}", hint=hint)
     with unverified_bundle(path) as bundle:
         report, manifest = views[view](bundle), bundle.manifest
         release = release_row(manifest.version, manifest.sequence, bundle.identity)

@@ -22,7 +22,7 @@ from installer.shared.terminal.narrow import fitted
 View = tuple[Callable[[], str], Callable[[], dict[str, Any]]]
 """Makes the text for people, and the document for `--json`."""
 MOST = 50
-"""Findings of one kind that are shown; `--json` has all."""
+"""Findings of one kind that are shown without `--all`; `--json` has all."""
 
 
 def review_bundle(bundle: Bundle) -> Review:
@@ -49,15 +49,16 @@ def counted(bundle: Bundle) -> tuple[list[str], dict[str, int]]:
     return lines, {str(kind): count for kind, count in counts.items()}
 
 
-def risks(bundle: Bundle) -> View:
+def risks(bundle: Bundle, *, everything: bool = False) -> View:
     """Show what the release does as root, what it gets of the host, and what everybody may change."""
     found, places = review_bundle(bundle), sensitive_destinations(bundle.manifest)
 
     def text() -> str:
         lines = []
         if places:
-            lines += ["SENSITIVE: what decides over the host itself:", *_indented(sensitive_lines(places))]
-        lines += risk_lines(found.risks, MOST)
+            shown = sensitive_lines(places, everything=everything)
+            lines += ["SENSITIVE: what decides over the host itself:", *_indented(shown)]
+        lines += risk_lines(found.risks, 0 if everything else MOST)
         return "\n".join(lines) or "none: nothing runs as root, nothing of the host is opened"
 
     def document() -> dict[str, Any]:

@@ -13,9 +13,13 @@ from bundler.config.durations import days, parse_expiry
 from bundler.trust.root_files import Edited, edit, load
 from installer.core.digest import HEX
 from installer.core.errors import UsageError
+from installer.core.schema_errors import spelling_hint
 from installer.core.semver import default_sequence, parse
 from installer.core.trust.root import PRODUCTION, ROLES, Policy, ProductRule, Role, Root
 from installer.core.trust.signatures import TrustedKey
+
+# The other two are never required for a release: one is for roots, one for emergencies.
+_REQUIRED = tuple(role for role in ROLES if role not in ("root", "break-glass"))
 
 
 def add_keys(
@@ -36,7 +40,8 @@ def add_keys(
     # Checked here as well as in the root's own parser, for a message that lists the roles.
     for role in roles:
         if role not in ROLES:
-            raise UsageError(f"unknown role {role!r:.40}", hint=f"use one of {', '.join(ROLES)}")
+            hint = spelling_hint(role, ROLES, f"use one of {', '.join(ROLES)}")
+            raise UsageError(f"unknown role {role!r:.40}", hint=hint)
 
     def change(root: Root) -> Root:
         # A key that is given again replaces the old entry: owner and expiry can be corrected.
@@ -110,13 +115,15 @@ def _requires(given: Sequence[str]) -> dict[str, int]:
     asked: dict[str, int] = {}
     for each in given:
         role, _, number = each.partition("=")
-        # These two are never required for a release: one is for roots, one for emergencies.
-        if role not in ROLES or role in ("root", "break-glass") or not (number or "1").isdecimal():
+        if role not in _REQUIRED or not (number or "1").isdecimal():
+            otherwise = (
+                "use release, provenance, security or ops as ROLE; for several roles, "
+                "give --require several times"
+            )
             raise UsageError(
                 f"{each!r:.40} is not ROLE or ROLE=N",
                 where="--require",
-                hint="use release, provenance, security or ops as ROLE; for several roles, "
-                "give --require several times",
+                hint=otherwise if role in _REQUIRED else spelling_hint(role, _REQUIRED, otherwise),
             )
         asked[role] = int(number or "1")
     return asked

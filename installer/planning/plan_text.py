@@ -17,9 +17,9 @@ from installer.shared.review.review import review_lines
 from installer.shared.terminal.listing import SHORT, Row, limited, listed
 
 MOST = 20
-"""How many risks are listed."""
+"""How many risks of each kind are listed without `--all`."""
 PROGRAM_LINES = 20
-"""How many lines of a script are shown; `bundle inspect BUNDLE scripts` shows all."""
+"""How many lines of a script are shown without `--all`."""
 _WORDS = {
     "add": "added",
     "replace": "replaced",
@@ -70,21 +70,21 @@ def _lines(plan: Plan, everything: bool) -> Iterator[str]:
         yield f"built by {builder}"
     if plan.sensitive:
         yield "SENSITIVE: what this release puts there decides over this host itself:"
-        yield from (f"  {line}" for line in sensitive_lines(plan.sensitive))
-    yield from _review(plan)
+        yield from (f"  {line}" for line in sensitive_lines(plan.sensitive, everything=everything))
+    yield from _review(plan, everything)
     yield from _files(plan, everything)
     if plan.changes.drifted:
         yield "changed on this host, or not installed by Waybill:"
         rows = drifted_rows(plan.changes.drifted)
         yield from (f"  {line}" for line in listed(rows, everything=everything))
-    yield from _layers(plan)
+    yield from _layers(plan, everything)
     yield from _values(plan, everything)
     yield from plan.effects.lines()
     for each in plan.methods:
         yield f"{each.name}:"
         yield from (f"  {line}" for line in each.lines)
     if plan.cluster:
-        yield from plan.cluster.lines()
+        yield from plan.cluster.lines(everything=everything)
     yield from irreversible.final_lines(plan)
     if plan.new and (gone := plan.state.goes(plan.new)):
         names = ", ".join(entry.version for entry in gone)
@@ -103,13 +103,13 @@ def _notes(notes: Sequence[str], everything: bool) -> Iterator[str]:
     yield from (f"note: {line}" for line in limited(files, "files", everything=everything))
 
 
-def _layers(plan: Plan) -> Iterator[str]:
+def _layers(plan: Plan, everything: bool) -> Iterator[str]:
     """Show where values come from, the strongest last; nothing where the release has defaults only."""
     if any(each.layer != "defaults" for each in plan.layers):
         yield "values, the last one wins:"
         files = [f"  {each.file}{_LAYERS.get(each.layer, '')}" for each in plan.layers]
         # Nobody types hundreds of settings; a script may.
-        yield from limited(files, "layers", everything=False)
+        yield from limited(files, "layers", everything=everything)
 
 
 def _values(plan: Plan, everything: bool) -> Iterator[str]:
@@ -124,10 +124,12 @@ def _values(plan: Plan, everything: bool) -> Iterator[str]:
     yield f"  and run `install apply BUNDLE` with the bundle of {version}"
 
 
-def _review(plan: Plan) -> Iterator[str]:
+def _review(plan: Plan, everything: bool) -> Iterator[str]:
     """Show what the release does as root, with its text, and what it opens."""
     before = plan.old.version if plan.old else ""
-    yield from review_lines(plan.review, MOST, PROGRAM_LINES, plan.known, before)
+    # A host has no `bundle inspect`: whoever decides here has to be able to read all of it here.
+    most, lines = (0, 0) if everything else (MOST, PROGRAM_LINES)
+    yield from review_lines(plan.review, most, lines, plan.known, before)
 
 
 def _headline(plan: Plan) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from installer.core.errors import HostNotReadyError, RefusedError, UsageError
+from installer.core.schema_errors import spelling_hint
 from installer.core.trust.root import ENVIRONMENT, Root
 from installer.host.atomic_file import replace_file
 from installer.host.directories import make_directory
@@ -118,7 +119,7 @@ def environment_to_record(system: System, root: Root, given: str, ask: Callable[
         raise UsageError(
             f"{chosen!r:.80} is not an environment of this root",
             where="--env",
-            hint=f"environments with a policy: {known or 'none'}",
+            hint=spelling_hint(chosen, root.environments, f"environments with a policy: {known or 'none'}"),
         )
     return chosen
 

@@ -360,6 +360,7 @@ def test_a_later_bundle_that_the_running_release_forbids_is_refused(box: Box, fa
     box.carry(plan(**fields))
     box.watch()
     box.refused(box.apply(), code, words)
+    box.agreed(0)
 
 
 def test_a_revoked_bundle_is_refused_whoever_signed_it(box: Box) -> None:
@@ -368,6 +369,7 @@ def test_a_revoked_bundle_is_refused_whoever_signed_it(box: Box) -> None:
     box.carry(made)
     box.watch()
     box.refused(box.apply(), 12, "revoked")
+    box.agreed(0)
 
 
 def test_a_release_below_the_security_floor_is_refused(box: Box) -> None:
@@ -375,10 +377,12 @@ def test_a_release_below_the_security_floor_is_refused(box: Box) -> None:
     box.carry(plan())
     box.watch()
     box.refused(box.apply(), 13, "floor")
+    box.agreed(0)
 
 
 def test_the_good_one_is_installed_so_that_a_refusal_means_something(box: Box) -> None:
     box.carry(plan())
     said = box.apply()
     assert said.code == 0, said.err
+    box.agreed(0)
     assert (box.host / "opt/lan-chat/chatd").read_bytes() == build.FILES["bin/linux-amd64/chatd"]

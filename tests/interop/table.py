@@ -138,6 +138,7 @@ STATES = (
 
 PROCEDURE = (
     ("a good bundle", YES),
+    ("with names that tar cannot hold", YES),
     ("with approvals behind the payload", YES),
     ("with as many approvals as there may be", YES),
     ("with more approvals than there may be", NO),

@@ -280,8 +280,10 @@ def verified(medium: BundleSource | bytes) -> Bundle:
 
 
 def stream(data: bytes) -> StreamSource:
-    """Gives a bundle as a pipe would."""
-    return StreamSource(io.BufferedReader(io.BytesIO(data)), "-")  # type: ignore[arg-type]
+    """Gives a bundle as a pipe would; what is read from it is shown to the verifier of the documents, too."""
+    source = StreamSource(io.BufferedReader(io.BytesIO(data)), "-")  # type: ignore[arg-type]
+    source.whole = data  # type: ignore[attr-defined]
+    return source
 
 
 def on_disk(directory: Path, data: bytes, name: str = "b.tar") -> FileSource:

@@ -23,6 +23,8 @@ VERIFIER = Path(__file__).parents[2] / "docs" / "reference" / "verifier"
 NAMES = ("common", "images", "manifest", "probes", "verify")
 LARGEST = 64 * 2**20
 """Bytes of the largest bundle that is compared: the verifier is short, not fast."""
+SMALL = 2**20
+"""Bytes of the largest bundle that is kept in memory for the next answer."""
 
 
 @functools.cache
@@ -55,6 +57,12 @@ def answer(data: bytes, pem: str | None = None, *, images: bool = False) -> tupl
     return 0, "verified"
 
 
+@functools.lru_cache(maxsize=1)
+def _last(data: bytes, pem: str | None = None, *, images: bool = False) -> tuple[int, str]:
+    """Return the answer, kept for the next call: most tests read the same bytes as a file and as a pipe."""
+    return answer(data, pem, images=images)
+
+
 def compare(
     data: bytes, error: BaseException | None, pem: str | None = None, *, images: bool = False
 ) -> None:
@@ -74,6 +82,6 @@ def compare(
         return
     if images:
         needs("zstd")
-    code, why = answer(data, pem, images=images)
+    code, why = (_last if len(data) <= SMALL else answer)(data, pem, images=images)
     wanted = error.exit_code if isinstance(error, WaybillError) else 0
     assert code == wanted, f"the reader says {wanted} ({error}), the verifier of the documents {code} ({why})"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from installer.core.errors import HostNotReadyError, UsageError, os_errors_as
+from installer.core.schema_errors import spelling_hint
 from installer.core.trust.verifier import Trust
 from installer.host.context import Context
 from installer.host.layout import STATE, Layout
@@ -112,7 +113,8 @@ class Session:
         known = self.products()
         listed = ", ".join(known)
         if name is not None and name not in known:
-            raise UsageError(f"{name} was never installed here", hint=f"products here: {listed or 'none'}")
+            hint = spelling_hint(name, known, f"products here: {listed or 'none'}")
+            raise UsageError(f"{name} was never installed here", hint=hint)
         if not known:
             raise UsageError("no product was ever installed here", hint="install a bundle first")
         if name is None and len(known) > 1:

@@ -266,8 +266,13 @@ def sensitive_destinations(manifest: Manifest) -> tuple[SensitivePlace, ...]:
     )
 
 
-def sensitive_lines(places: Sequence[SensitivePlace]) -> Iterator[str]:
-    """Yield a line for people for each sensitive destination, and one for those that are left out."""
-    yield from (each.text() for each in places[:MOST])
-    if len(places) > MOST:
+def sensitive_lines(places: Sequence[SensitivePlace], *, everything: bool = False) -> Iterator[str]:
+    """Yield a line for people for each sensitive destination, and one for those that are left out.
+
+    Args:
+        places: The destinations.
+        everything: Whether none is left out, however many there are.
+    """
+    yield from (each.text() for each in places[: None if everything else MOST])
+    if len(places) > MOST and not everything:
         yield f"… and {len(places) - MOST} more; --json lists all of them"

@@ -17,12 +17,13 @@ from installer.host.system import System
 from installer.planning.cluster.discovery import static_notes
 from installer.planning.cluster.members import Cluster, recorded_members, sight_of
 from installer.planning.cluster.probe import PeerState, ask
+from installer.shared.terminal.listing import more
 from installer.state.release import Release
 from installer.state.state import Entry
 
 OPTION = "--allow-quorum-loss"
 _NAMED = 20
-"""Peers that a plan lists."""
+"""Peers that a plan lists without `--all`."""
 _HEALTHY = {"connect": "answers", "resolve": "can be resolved", "seen": "seen"}
 """What is said of a peer that is healthy, by what was looked at."""
 _SHORT = 5
@@ -99,8 +100,8 @@ class ClusterReport:
             "quorum_loss_accepted": bool(self.accepted),
         }
 
-    def lines(self) -> Iterator[str]:
-        """Yield it for people."""
+    def lines(self, *, everything: bool = False) -> Iterator[str]:
+        """Yield it for people; of many peers the first, unless `everything` is to be shown."""
         cluster, asked = self.cluster, {each.peer.id: each for each in self.states}
         if not cluster.peers:
             return
@@ -109,7 +110,7 @@ class ClusterReport:
         yield f"cluster {cluster.id}, this host is {cluster.node}{source}:"
         # Those that do not answer come first where not all can be shown.
         peers = sorted(cluster.peers, key=lambda peer: not (peer.id in asked and asked[peer.id].fault))
-        shown = list(cluster.peers) if len(peers) <= _NAMED else peers[:_NAMED]
+        shown = list(cluster.peers) if everything or len(peers) <= _NAMED else peers[:_NAMED]
         width = max(len(peer.id) for peer in shown)
         for peer in shown:
             state = asked.get(peer.id)
@@ -118,8 +119,8 @@ class ClusterReport:
             seen = "" if state is None or state.seen is None else "seen" if state.seen else "not seen"
             words = ", ".join(filter(None, [own, said, "" if seen and seen in said else seen]))
             yield f"  {peer.id:{width}}  {peer.endpoint}" + (f"  {words}" if words else "")
-        if len(peers) > _NAMED:
-            yield f"  … {len(peers) - _NAMED} more peers"
+        if len(shown) < len(peers):
+            yield f"  {more(len(peers) - len(shown), 'peers')}"
         if self.quorum and self.states:
             yield f"  quorum: {self.quorum} of {len(peers)} peers; {self.healthy} answer"
 
@@ -224,9 +225,9 @@ def _silent(states: tuple[PeerState, ...]) -> Iterator[str]:
     """Yield one sentence for all others that do not answer; the plan lists them with the reasons."""
     silent = [each.peer.id for each in states if each.fault and not each.own]
     if silent:
-        more = f", … {len(silent) - _SHORT} more" if len(silent) > _SHORT else ""
+        rest = f", … {len(silent) - _SHORT} more" if len(silent) > _SHORT else ""
         do = "does" if len(silent) == 1 else "do"
-        yield f"{len(silent)} of {len(states)} peers {do} not answer: {', '.join(silent[:_SHORT])}{more}"
+        yield f"{len(silent)} of {len(states)} peers {do} not answer: {', '.join(silent[:_SHORT])}{rest}"
 
 
 def _told(

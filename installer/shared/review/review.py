@@ -21,6 +21,7 @@ from installer.shared.rendering.env_file import read as read_env_file
 from installer.shared.rendering.variables import Filler
 from installer.shared.review.yaml_values import NotReadableError, yaml_values
 from installer.shared.secrecy.known import Secrets
+from installer.shared.terminal.listing import more
 
 Read = Callable[[FileEntry], bytes]
 MOST_BYTES = LIMITS.document_bytes
@@ -260,7 +261,7 @@ def risk_lines(
 
     Args:
         risks: Sorted by kind.
-        most: Findings of each kind.
+        most: Findings of each kind; 0 for all.
         below: Returns what is added to the line of a finding, then the lines that follow it.
     """
     by_kind: dict[str, list[Risk]] = {}
@@ -268,12 +269,12 @@ def risk_lines(
         by_kind.setdefault(risk.kind, []).append(risk)
     for found in by_kind.values():
         yield f"{KINDS[found[0].kind]}:"
-        for each in found[:most]:
-            more, *lines = below(each)
-            yield f"  {each.where}: {each.what}{more}"
+        for each in found[: most or None]:
+            rest, *lines = below(each)
+            yield f"  {each.where}: {each.what}{rest}"
             yield from (f"    {line}" for line in lines)
-        if len(found) > most:
-            yield f"  … {len(found) - most} more of this kind"
+        if most and len(found) > most:
+            yield f"  {more(len(found) - most, 'of this kind')}"
 
 
 def program_lines(
@@ -293,8 +294,8 @@ def program_lines(
         if len(lines) == 1:
             yield f"{each.where} (as {each.user}): {lines[0]}"
             continue
-        more, *shown = _text_lines(each, most, known, before)
-        yield f"{each.where} (as {each.user}), {_lines(each.text)}{more}"
+        rest, *shown = _text_lines(each, most, known, before)
+        yield f"{each.where} (as {each.user}), {_lines(each.text)}{rest}"
         yield from (f"  {line}" for line in shown)
 
 
@@ -305,8 +306,8 @@ def review_lines(
 
     Args:
         found: What a release does.
-        most: Findings of each kind.
-        lines: Lines of each program that are shown.
+        most: Findings of each kind; 0 for all.
+        lines: Lines of each program that are shown; 0 for all.
         known: Scripts that the running release has, byte for byte: their text is left out.
         before: The version of that release.
     """
@@ -337,5 +338,5 @@ def _text_lines(program: Program, most: int, known: Collection[str], before: str
     lines = program.text.splitlines()
     # The line that says that one is left out would take the place of that one.
     shown = lines[:most] if most and len(lines) > most + 1 else lines
-    rest = [f"… {len(lines) - len(shown)} more lines"] if len(shown) < len(lines) else []
+    rest = [more(len(lines) - len(shown), "lines")] if len(shown) < len(lines) else []
     return [":", *(f"| {line}" for line in shown), *rest]

@@ -11,11 +11,11 @@ _WORDS = re.compile(
 )
 # Parts of words: dbpassword, apikeys, myaccesstoken.
 _PARTS = re.compile(
-    r"passw(?:or)?d|passwort|passphrase|secret|credential|token$|tokens$"
+    r"passw(?:or)?d|passwort|passphrase|secret|credential|token$|tokens$|erlangcookie$"
     r"|(?:api|access|private|secret|auth|signing|encryption|encrypt|shared|master|session|account|storage"
     r"|licen[cs]e|hmac|aes|wg|preshared|client)keys?(?:data)?$"
 )
-_ENDS_IN_PASS = re.compile(r"(?:pass|pwd)$")
+_ENDS_IN_PASS = re.compile(r"(?:pass|pwd|pw)$")
 _NO_PASSWORDS = re.compile(r"bypass|compass|overpass|underpass|surpass|trespass|encompass|multipass")
 _ABOUT_ONE = re.compile(
     r"files?|paths?|dir|directory|ttl|length|len|min|max|count|size|enabled?|required|policy|type|algorithm"

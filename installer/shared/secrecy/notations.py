@@ -77,6 +77,13 @@ _BARE = tuple(
         r"\"auth\"\s{0,8}:\s{0,8}\"(?P<value>[A-Za-z0-9+/=]{4,4096})\"",
         r":_auth\s{0,8}=\s{0,8}[\"']?(?P<value>[^\s\"']{1,4096})",
         r"(?<!\S)(?:-u|--user)[ =]{1,8}[\"']?[^\s:\"']{1,128}:(?P<value>[^\s\"']{1,1024})",
+        # sshpass -p x, mysql -u root -px, redis-cli -h db -a x: programs whose option is one letter.
+        r"\bsshpass\s{1,8}-p\s{0,8}[\"']?(?P<value>[^\s\"']{1,1024})",
+        r"\b(?:mysql|mariadb)[\w-]{0,16}\s(?:[^\n]{0,200}?\s)?-p[\"']?(?P<value>[^\s\"']{1,1024})",
+        r"\bredis-cli\s(?:[^\n]{0,200}?\s)?-a\s{1,8}[\"']?(?P<value>[^\s\"']{1,1024})",
+        # user admin insecure-password x; stats auth admin:x
+        r"\buser\s{1,8}\S{1,128}\s{1,8}(?:insecure-)?password\s{1,8}(?P<value>\S{1,1024})",
+        r"\bstats\s{1,8}auth\s{1,8}[^\s:]{1,128}:(?P<value>\S{1,1024})",
     )
 )
 _PAIR_NAME = re.compile(
@@ -85,7 +92,8 @@ _PAIR_NAME = re.compile(
 _PAIR_VALUE = re.compile(r"^\s{0,200}[\"']?value[\"']?\s?:\s{1,8}(?P<value>\S.*)$")
 _BLOCK = re.compile(r"[|>][-+0-9]{0,3}")
 _HINT = re.compile(
-    r"pass|pwd|pw|psk|secret|token|cred|auth|key|bearer|basic|jwt|://|identified|-u |--user|jdbc",
+    r"pass|pwd|pw|psk|secret|token|cred|auth|key|bearer|basic|jwt|cookie|://|identified|-u |--user|jdbc"
+    r"|mysql|mariadb|redis-cli",
     re.IGNORECASE,
 )
 _MORE = re.compile(r"[,&;{}<>\[\]]|\s\w+=")

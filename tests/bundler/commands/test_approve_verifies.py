@@ -16,7 +16,8 @@ from tests.rig.trustworld import NOW, World, person, root
 
 
 def test_approve_shows_what_is_approved_and_signs_it(desk: ApprovalDesk) -> None:
-    code, out, err = desk.approve("--note", "scanned")
+    conditions = ("--change-id", "CHG-7", "--rollback-to", "1.3.0", "--target", "chat01", "--expires", "3d")
+    code, out, err = desk.approve("--note", "scanned", *conditions)
     assert code == 0, err
     identity = build.read((desk.path / "b.tar").read_bytes()).identity
     for line in (
@@ -26,6 +27,10 @@ def test_approve_shows_what_is_approved_and_signs_it(desk: ApprovalDesk) -> None
         "role         security",
         f"key          {person('Sec').key.keyid8} of Sec",
         "released by  Rea",
+        "expires      3d",
+        "only on      chat01",
+        "change       CHG-7",
+        "roll back to 1.3.0",
         "note         scanned",
         "1 × runs as root",
         "see `bundle inspect BUNDLE risks`",

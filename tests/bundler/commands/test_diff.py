@@ -12,6 +12,7 @@ from bundler.commands.diff import Difference, diff_bundles
 from installer.core.errors import UsageError
 from installer.core.format.entries.config_file import OnChange
 from installer.core.format.manifest import ClusterNeeds, Deployment, Image, LinkEntry, ValuesLayer
+from installer.core.format.manifest_rules import section_rank
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import FILES, Plan
 from tests.rig.manifests import CONFIG, IMAGE, LAYER, MANIFEST, PLAIN
@@ -25,6 +26,9 @@ def compare(tmp_path: Path) -> Any:
         return diff_bundles(tmp_path / "old.tar", tmp_path / "new.tar")
 
     return run
+
+
+LINK = LinkEntry("trees/web/l", "empty")
 
 
 def changes(found: Difference) -> list[tuple[str, str]]:
@@ -114,6 +118,66 @@ def test_texts_are_shown_line_by_line(compare: Any) -> None:
             "@@ -1 +1 @@\n-listen: {{ port }}\n+listen: 1"
         ),
     )
+
+
+MANY = {f"config/{number:03}.yaml.j2": b"a: 1\n" for number in range(40)}
+
+
+def test_many_files_that_differ_are_shown_by_directories_and_the_first_ones(compare: Any) -> None:
+    newer = dict.fromkeys(MANY, b"a: 2\n") | {"docs/new.md": b"x"}
+    entries = {path: {"kind": "template"} for path in MANY}
+    order = dict(sorted(newer.items(), key=lambda item: (section_rank(item[0]), item[0])))
+    found = compare(build.plan(MANY, entries=entries), build.plan(order, entries=entries, links=(LINK,)))
+    text = found.as_text()
+    assert "config/  40 changed" in text
+    assert "docs/    1 added" in text
+    assert "the first 10 of 41:" in text
+    assert "… and 31 more files; --all shows all of them" in text
+    assert [text.count(f"old/config/{number:03}.yaml.j2\n") for number in (0, 9, 10, 39)] == [1, 1, 0, 0]
+    assert "… and 30 more texts that differ; --all shows all of them" in text
+    # What hosts do differently stands in the manifest: that is never left out.
+    assert '+   "target": "empty"' in text
+    every = found.as_text(everything=True)
+    assert "--all" not in every
+    assert [every.count(f" config/{number:03}.yaml.j2\n") for number in (0, 39)] == [1, 1]
+    assert [every.count(f"old/config/{number:03}.yaml.j2\n") for number in (0, 39)] == [1, 1]
+    # A document has all of it anyway.
+    assert (len(found.as_json()["files"]), len(found.as_json()["texts"])) == (41, 41)
+
+
+def test_a_long_difference_is_shown_by_its_first_lines(compare: Any) -> None:
+    path = "config/chatd.yaml.j2"
+    longer = build.plan(FILES | {path: "".join(f"a{n}: 1\n" for n in range(500)).encode()})
+    found = compare(build.plan(), longer)
+    assert "+a150: 1\n" in found.as_text()
+    assert "+a499: 1" not in found.as_text()
+    assert " more lines; --all shows all of them" in found.as_text()
+    assert "+a499: 1" in found.as_text(everything=True)
+    assert "--all" not in found.as_text(everything=True)
+
+
+def test_many_risks_are_shown_by_the_first_ones(compare: Any) -> None:
+    places = {f"trees/{number:02}": b"x" for number in range(30)}
+    entries = {path: {"install": f"/opt/{path[-2:]}", "mode": 0o666} for path in places}
+    found = compare(build.plan({"trees/00": b"x"}), build.plan(places, entries=entries))
+    assert len(found.risks) == 30
+    assert "… and 20 more risks; --all shows all of them" in found.as_text()
+    assert found.risks[29] not in found.as_text()
+    assert found.risks[29] in found.as_text(everything=True)
+
+
+def test_all_on_the_command_line_shows_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bundler.cli.main import app
+    from bundler.cli.options import console
+    from installer.shared.command.command_line import run_app
+
+    entries = {path: {"kind": "template"} for path in MANY}
+    for name, files in (("a", MANY), ("b", dict.fromkeys(MANY, b"a: 2\n"))):
+        (tmp_path / f"{name}.tar").write_bytes(build.plan(files, entries=entries).tar())
+    words = ("diff", str(tmp_path / "a.tar"), str(tmp_path / "b.tar"))
+    for more, shown in (((), False), (("--all",), True)):
+        assert run_app(console, app, [*words, *more]) == 0
+        assert ("old/config/039.yaml.j2" in capsys.readouterr().out) is shown
 
 
 def test_a_document_that_is_no_text_does_not_stop_the_rest(compare: Any) -> None:

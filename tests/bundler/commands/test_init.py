@@ -63,8 +63,9 @@ def test_a_template_that_is_not_there_is_named_with_a_way_out(tmp_path):
     assert [name for name, creates in templates() if creates] == ["compose", "service", "systemd"]
 
 
-def test_an_editor_finds_the_schema_next_to_bundle_yaml(tmp_path):
-    init_project(tmp_path / "bell")
+@pytest.mark.parametrize("template", [name for name, creates in templates() if creates])
+def test_an_editor_finds_the_schema_next_to_bundle_yaml(tmp_path, template):
+    init_project(tmp_path / "bell", template)
     first = (tmp_path / "bell/bundle.yaml").read_text().splitlines()[0]
     assert first.startswith("# yaml-language-server: $schema=")
     document = json.loads((tmp_path / "bell" / first.partition("=")[2]).read_text())

@@ -146,6 +146,13 @@ def test_approvals_are_listed_and_called_unchecked(tmp_path: Path) -> None:
     assert "NOT VERIFIED: nobody has checked" in inspect_bundle(path, "approvals").text
 
 
+def test_a_misspelt_view_is_told_with_the_one_that_was_meant(path: Path) -> None:
+    for view, hint in (("rsks", "did you mean risks?"), ("x", f"use one of {', '.join(VIEWS)}")):
+        with pytest.raises(UsageError, match=f"unknown view '{view}'") as caught:
+            inspect_bundle(path, view)
+        assert caught.value.hint == hint
+
+
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.tar").write_bytes(b"x" * 4096)
     with pytest.raises(TamperedError):
@@ -168,6 +175,9 @@ def test_sensitive_destinations_are_named_loudly(tmp_path: Path) -> None:
     report = inspect_bundle(write(tmp_path, build.signed(build.plan(entries=entries))))
     assert "SENSITIVE   /etc/sudoers.d/chat: who may act as root\n" in report.text
     assert [each["path"] for each in report.document["sensitive"]] == ["/etc/sudoers.d/chat"]
+    risks = inspect_bundle(tmp_path / "b.tar", "risks")
+    assert "  /etc/sudoers.d/chat: who may act as root" in risks.text
+    assert [each["path"] for each in risks.document["sensitive"]] == ["/etc/sudoers.d/chat"]
 
 
 BAD = {

@@ -89,8 +89,10 @@ class TestMake:
         assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".pub", ".pub", ".pub"]
 
     def test_an_unknown_role_is_refused(self, path: Path) -> None:
-        with pytest.raises(UsageError, match="unknown role"):
-            trust_edit.add_keys(path, [person("Rob").key], ["boss"], NOW)
+        for role, hint in (("boss", "use one of release, root,"), ("secrity", "did you mean security?")):
+            with pytest.raises(UsageError, match="unknown role") as caught:
+                trust_edit.add_keys(path, [person("Rob").key], [role], NOW)
+            assert caught.value.hint.startswith(hint)
 
 
 class TestPolicy:
@@ -106,8 +108,14 @@ class TestPolicy:
 
     @pytest.mark.parametrize("asked", ["boss", "root", "break-glass", "security=x", "security=-1"])
     def test_a_policy_that_makes_no_sense_is_refused(self, asked: str) -> None:
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError) as caught:
             make_policy("lab", requires=[asked])
+        assert "did you mean" not in caught.value.hint
+
+    def test_a_misspelt_role_of_a_policy_is_told_with_the_one_that_was_meant(self) -> None:
+        with pytest.raises(UsageError) as caught:
+            make_policy("lab", requires=["secrity=2"])
+        assert (caught.value.where, caught.value.hint) == ("--require", "did you mean security?")
 
     @pytest.mark.parametrize("age", ["14", "0d", "x", "9999d"])
     def test_an_age_that_is_none_is_refused(self, age: str) -> None:

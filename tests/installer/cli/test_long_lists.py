@@ -12,7 +12,7 @@ from bundler.cli.options import console as desk_console
 from installer.cli.app import app
 from installer.cli.options import console
 from installer.cli.words import with_command
-from installer.core.format.manifest import SECTIONS
+from installer.core.format.manifest import SECTIONS, Deployment
 from installer.shared.command.command_line import run_app
 from installer.shared.command_tree.tree import commands
 from installer.shared.terminal.listing import ALL
@@ -59,6 +59,61 @@ def test_a_plan_shows_every_file_where_all_is_asked_for(
     typed(bench, "remove", "lan-chat", "--yes")
     code, said = typed(bench, *words, ALL)
     assert (code, LAST in said, SHOWN_BY_ALL in said) == (0, True, False)
+
+
+@pytest.fixture
+def dangerous(bench: Bench) -> str:
+    """A release with a long script, and with many programs and places to read of before it is let in."""
+    lines = "".join(f"useradd user{number:02}\n" for number in range(COUNT))
+    names = [f"docs/w{number:02}" for number in range(COUNT)]
+    files = {
+        **FILES, **dict.fromkeys(names, b"x"), "deploy/apply.sh": f"#!/bin/sh\n{lines}".encode(),
+        "deploy/undo.sh": b"#!/bin/sh\n",
+    }  # fmt: skip
+    files = dict(sorted(files.items(), key=lambda item: (SECTIONS.index(item[0].split("/")[0]), item[0])))
+    executable = {"kind": "script", "mode": 0o755}
+    places = {name: {"install": f"/etc/cron.d/{name[-2:]}", "mode": 0o666} for name in names}
+    plan = build.plan(
+        files, room=512, rollback="docs/ROLLBACK.md",
+        entries={**places, "deploy/apply.sh": executable, "deploy/undo.sh": executable},
+        deploy=(Deployment("script", {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh"}),),
+    )  # fmt: skip
+    return str(bench.bundle(World(plan=plan, approvals=release().approvals)))
+
+
+def test_whoever_lets_a_release_in_sees_all_of_what_it_does_where_all_is_asked_for(
+    bench: Bench, dangerous: str
+) -> None:
+    """The host has no `bundle inspect`: what the plan leaves out could be read nowhere else."""
+    last = COUNT - 1
+    findings = (
+        f"    | useradd user{last:02}\n",  # the text of the script
+        f"deploy/apply.sh:{COUNT + 1}: changes who may log in",
+        f"every user may write to /etc/cron.d/{last:02} (mode 0666)",
+        f"  /etc/cron.d/{last:02}: ",  # decides over the host itself
+    )
+    words = ("plan", dangerous, "--only", "files,script")
+    code, said = typed(bench, *words)
+    assert code == 0, said
+    assert [each in said for each in findings] == [False] * 4
+    assert f" more lines{SHOWN_BY_ALL}" in said
+    assert said.count(f" more of this kind{SHOWN_BY_ALL}") == 2
+    code, said = typed(bench, *words, ALL)
+    assert (code, SHOWN_BY_ALL in said) == (0, False)
+    assert [each in said for each in findings] == [True] * 4, said
+
+
+def test_a_reviewer_sees_every_finding_where_all_is_asked_for(
+    dangerous: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.commands.inspect_risks.MOST", 20)
+    found = []
+    for words in ((), (ALL,)):
+        assert run_app(desk_console, desk, ["inspect", dangerous, "risks", *words]) == 0
+        found.append(capsys.readouterr().out)
+    for last in (f"/etc/cron.d/{COUNT - 1:02} (mode 0666)", f"  /etc/cron.d/{COUNT - 1:02}: "):
+        assert [last in each for each in found] == [False, True]
+    assert [f" more of this kind{SHOWN_BY_ALL}" in each for each in found] == [True, False]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from installer.cli.options import console
 from installer.core.format.manifest import ClusterNeeds
 from tests.rig.bench import Bench
 from tests.rig.clustered import NEEDS, RUN, clustered, listening, member, newer, peers_yaml, ports_of
@@ -182,6 +183,24 @@ def test_a_plan_shows_each_peer_and_whether_it_answers(host: Bench, sockets) -> 
         "  quorum: 1 of 3 peers; 2 answer\n"
     ) in text
     assert "note: 1 of 3 peers does not answer: node-3\n" in text
+
+
+def test_a_plan_shows_every_one_of_many_peers_where_all_is_asked_for(bench: Bench) -> None:
+    with listening(25) as many:
+        member(bench, ports_of(many))
+        many[24].close()
+        words = ["plan", str(bench.bundle(clustered())), "--only", "script"]
+        text = bench.text(*words)[1]
+        try:
+            every = bench.text("--all", *words)[1]
+        finally:
+            console.everything = False
+    # Those that do not answer come first.
+    assert "  node-25  " in text
+    assert "  node-9  " not in text
+    assert "  … and 5 more peers; --all shows all of them\n" in text
+    assert all(f"  node-{number} " in every for number in range(1, 26))
+    assert "--all shows" not in every
 
 
 def test_a_release_that_is_not_retained_leaves_nothing(host: Bench) -> None:

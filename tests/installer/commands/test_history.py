@@ -91,6 +91,18 @@ def test_a_torn_last_line_is_left_out_and_written_over(host: Context) -> None:
     assert [event.version for event in history.events(host)] == ["1.0.0", "2.0.0"]
 
 
+def test_every_row_says_which_product_it_is_about(host: Context) -> None:
+    install(host, TWO)
+    remove(host)
+    rows = [event.text().splitlines()[0] for event in history.events(host)]
+    assert [row.split()[2:6] for row in rows[:2]] == [
+        ["000001", "apply", "lan-chat", "1.0.0"], ["000002", "apply", "lan-chat", "2.0.0"],
+    ]  # fmt: skip
+    # A removal installs no version.
+    assert rows[2].split()[2:] == ["000003", "remove", "lan-chat", "done"]
+    assert {event.as_json()["product"] for event in history.events(host)} == {"lan-chat"}
+
+
 CHECK = HealthCheck("command", "", ("/bin/true", "ready"), when="script")
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from installer.cli.options import console
 from tests.rig.bench import Bench, environment
 from tests.rig.configured import configured, in_cluster, layer
 
@@ -82,6 +83,21 @@ def test_the_plan_shows_which_layers_were_read(host: Bench) -> None:
     ]
     said = host.text("plan", path, "--set", "log=info")[1]
     assert f"  {HOST}/clusters/plant-3.yaml (cluster)\n  {HOST}/values.yaml (host)\n  --set log\n" in said
+
+
+def test_the_plan_shows_every_one_of_many_layers_where_all_is_asked_for(host: Bench) -> None:
+    path, files = str(host.bundle(configured())), []
+    for number in range(30):
+        files.append(host.stick / f"{number:02}.yaml")
+        files[-1].write_text("log: info\n")
+    words = ["plan", path, *(word for file in files for word in ("--values", str(file)))]
+    said = host.text(*words)[1]
+    assert (str(files[0]) in said, f"{files[-1]} " in said, "--all shows all" in said) == (True, False, True)
+    try:
+        said = host.text("--all", *words)[1]
+    finally:
+        console.everything = False
+    assert (str(files[0]) in said, f"{files[-1]} " in said, "--all shows all" in said) == (True, True, False)
 
 
 def test_the_plan_of_a_host_without_layers_shows_none(host: Bench) -> None:

@@ -99,6 +99,7 @@ def test_status_shows_what_runs_and_says_what_it_does_not_show(public: Bench) ->
     (product,) = document["products"]
     assert product["installed"]["version"] == "1.4.0"
     assert product["drift"] == []
+    assert "whether configuration was edited" in product["hidden"]
 
 
 def test_health_checks_cannot_be_asked_by_everybody(public: Bench) -> None:

@@ -253,6 +253,9 @@ def test_a_transaction_that_runs_is_in_progress_and_its_work_is_no_drift(host: C
         assert "  drift      not looked at while the host is being changed" in text
         assert "UNFINISHED" not in text
         assert "DRIFT" not in text
+        document = found.as_json()["in_progress"]
+        assert (document["transaction"], document["what"]) == ("000003", "upgrade 2.0.0 → 3.0.0")
+        assert [each["pid"] for each in document["processes"]] == [pid]
         # To look stops nobody: the lock is still with the other one, and free once it has ended.
         with pytest.raises(BusyError), exclusive(host):
             pass

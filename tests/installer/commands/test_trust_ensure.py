@@ -173,6 +173,12 @@ class TestEnvironment:
         assert "production" in document.hint
         assert recorded(fresh) == ""
 
+    def test_a_misspelt_environment_is_told_with_the_one_that_was_meant(self, fresh: Bench) -> None:
+        path = chain(fresh, 1)
+        words = ("trust", "init", str(path), "--fingerprint", of(path), "--env", "prodution")
+        code, document, _ = fresh.run(*words)
+        assert (code, document.hint, recorded(fresh)) == (2, "did you mean production?", "")
+
     def test_an_environment_that_is_set_stays(self, fresh: Bench) -> None:
         environment(fresh.host, "production\n")
         path = chain(fresh, 1)

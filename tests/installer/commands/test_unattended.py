@@ -213,6 +213,22 @@ def test_exit_code_3_says_that_the_host_has_drifted(running: Bench) -> None:
     assert document["products"][0]["drift"]
 
 
+def test_exit_code_3_says_that_a_transaction_is_unfinished(running: Bench) -> None:
+    kill_upgrade(running, undo="#!/bin/sh\n")
+    code, document, _ = running.run("status", "--check")
+    assert code == 3
+    (product,) = document["products"]
+    assert (product["drift"], "was interrupted" in product["unfinished"]) == ([], True)
+    assert running.run("recover")[0] == 0
+    assert running.run("status", "--check")[0] == 0
+
+
+def test_a_misspelt_product_is_told_with_the_one_that_was_meant(running: Bench) -> None:
+    for name, hint in (("lan-chta", "did you mean lan-chat?"), ("x", "products here: lan-chat")):
+        code, document, _ = running.run("status", "--product", name)
+        assert (code, document.hint) == (2, hint)
+
+
 def test_nothing_installed_has_not_drifted(bench: Bench) -> None:
     assert bench.run("status", "--check")[0] == 0
 

@@ -98,6 +98,7 @@ def test_a_kept_file_stays_beside_the_version_of_the_release_and_is_no_drift(hos
     assert (root(host) / DAEMON).read_bytes() == b"daemon 2"
     found = looked(host)
     assert [each.path for each in found.edited] == [f"/{CONF}"]
+    assert [each["path"] for each in found.as_json()["edited"]] == [f"/{CONF}"]
     assert (
         f"edited     /{CONF} has different content: kept; the new version is written to /{CONF}.waybill-new"
         in found.text()

@@ -118,6 +118,8 @@ def test_everything_that_tells_of_a_release_says_that_it_is_not_whole(host: Cont
     assert found.current is not None
     assert "not healthy" in found.current.incomplete
     assert "INCOMPLETE the release is not healthy" in found.text()
+    # For `status --check`: nothing has drifted, and the host is not as the release has it all the same.
+    assert (found.drift, found.unfinished, found.differs) == ((), "", True)
     last = events(host)[-1]
     assert (last.version, last.outcome) == ("2.0.0", "incomplete")
     assert "not healthy" in last.text()
@@ -144,6 +146,7 @@ def test_the_same_bundle_is_installed_again_and_then_whole(host: Context) -> Non
     assert not plan_steps(host, bad).nothing
     install_steps(host, bad)
     assert product_status(host).current.incomplete == ""  # type: ignore[union-attr]
+    assert not product_status(host).differs
     assert plan_steps(host, bad).nothing
     assert metric(host, "release_incomplete{") == ['waybill_release_incomplete{product="lan-chat"} 0']
 

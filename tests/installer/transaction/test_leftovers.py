@@ -80,6 +80,7 @@ def test_an_old_release_that_cannot_be_removed_stops_no_command(host: Context, n
     (left,) = [each for each in status.leftover if "/releases/" in each.where]
     assert left.where.startswith(f"{host.layout.releases}/{old}")
     assert f"NOT CLEARED {left.where}" in status.text()
+    assert left.where in [each["where"] for each in status.as_json()["leftover"]]
     assert in_metrics(stuck) == len(status.leftover)
     # Every verb still works, and the next command that can clears it.
     assert recovered(stuck) == []

@@ -86,6 +86,8 @@ def test_only_some_are_listed_for_people() -> None:
     lines = list(sensitive_lines(list(sensitive_places(paths, {}))))
     assert len(lines) == MOST + 1
     assert lines[-1] == "… and 5 more; --json lists all of them"
+    every = list(sensitive_lines(list(sensitive_places(paths, {})), everything=True))
+    assert (len(every), every[:MOST]) == (MOST + 5, lines[:-1])
 
 
 @pytest.mark.parametrize("path", ["/", "/etc", "/usr/local/bin", "/srv", "/home", "/var/lib", "/etc/cron.d"])

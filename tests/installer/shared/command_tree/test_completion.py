@@ -16,6 +16,7 @@ from installer.shared.command_tree.completion import SHELLS
 from installer.shared.command_tree.printed import completion, manual
 from installer.shared.command_tree.tree import commands
 from tests.rig import terminal
+from tests.rig.answers import Document
 
 NAMES = ("waybill-install", "./install")
 LINES = {
@@ -129,6 +130,15 @@ def test_zsh_takes_the_script_for_both_names_of_the_program(tmp_path: Path) -> N
     assert done.stdout.count("_bash_complete") == 2
 
 
+@pytest.mark.parametrize(("program", "app"), [("install", install), ("bundle", bundle)])
+@pytest.mark.parametrize("words", [("completion", "bash"), ("man",)])
+def test_a_script_or_a_page_is_a_document_too(program: str, app: Any, words: tuple[str, ...]) -> None:
+    found = Document.read(printed(program, *words, "--json"))
+    prefix = "" if program == "install" else "bundle-"
+    assert (found["schema"], found["exit"]) == (f"waybill/cli/{prefix}{words[0]}/v1", 0)
+    assert all(each.words[0] in found["text"] for each in commands(app) if each.words)
+
+
 READERS = [
     pytest.param(["groff", "-man", "-ww", "-Tutf8"], marks=pytest.mark.needs("groff"), id="groff"),
     pytest.param(["mandoc", "-T", "utf8", "-W", "warning"], marks=pytest.mark.needs("mandoc"), id="mandoc"),
@@ -176,13 +186,26 @@ def test_the_manual_has_every_command_and_only_known_requests(app: Any, name: st
 def test_no_summary_of_the_help_is_cut() -> None:
     from typer.main import get_command
 
+    def groups(command: Any) -> list[Any]:
+        below = getattr(command, "commands", {}).values()
+        return [command, *(each for one in below for each in groups(one))] if below else []
+
+    shown = set()
     for app in (install, bundle):
         command: Any = get_command(app)
-        for group in (command, command.commands["trust"]):
+        for group in groups(command):
             context = command.make_context("x", [], resilient_parsing=True, terminal_width=80)
             text = group.make_context("y", [], parent=context, resilient_parsing=True).get_help()
-            assert "..." not in text.replace("[ARGS]...", "")
-            assert "…" not in text
+            assert "..." not in text.replace("[ARGS]...", ""), group.name
+            assert "…" not in text, group.name
+            # Every command of it has a summary, and it is a sentence to its end.
+            rows = re.split(r"\n  (?=[a-z-]+ )", text.partition("\nCommands:")[2].split("\n\n")[0])[1:]
+            summaries = {row.split()[0]: " ".join(row.split()[1:]) for row in rows}
+            listed = {name for name, each in group.commands.items() if not each.hidden}
+            assert summaries.keys() == listed, group.name
+            assert all(each.endswith(".") for each in summaries.values()), summaries
+            shown.add(group.name)
+    assert shown >= {"config", "secrets", "trust"}
 
 
 def test_the_help_of_install_begins_with_the_usual_form() -> None:

@@ -253,8 +253,9 @@ def test_the_review_has_lines_for_people() -> None:
     assert shown[:3] == [
         "runs as root:",
         "  deploy/x.service: the service runs as root: no User= is set",
-        "  … 1 more of this kind",
+        "  … and 1 more of this kind; --all shows all of them",
     ]
+    assert list(risk_lines(found.risks, 0)) == list(risk_lines(found.risks, len(found.risks)))
     assert list(program_lines(found.programs, 2)) == [
         "deploy/x.service:2 (as root): ExecStartPre=rm -rf /",
         "deploy/apply.sh (as root), 3 lines:",
@@ -262,7 +263,9 @@ def test_the_review_has_lines_for_people() -> None:
         "  | set -e",
         "  | rm -rf /",
     ]
-    assert list(program_lines(found.programs, 1))[-2:] == ["  | #!/bin/sh", "  … 2 more lines"]
+    assert list(program_lines(found.programs, 1))[-2:] == [
+        *("  | #!/bin/sh", "  … and 2 more lines; --all shows all of them"),
+    ]
     again = list(program_lines(found.programs, 2, {"deploy/apply.sh"}, "1.3.0"))
     assert again[-1] == "deploy/apply.sh (as root), 3 lines, the same as in 1.3.0"
     assert isinstance(found.risks[0], Risk)

@@ -60,6 +60,15 @@ NOTATIONS = {
     "SQL": "CREATE USER u WITH PASSWORD '{}';",
     "SQL of Oracle": "ALTER USER u IDENTIFIED BY '{}';",
     "WireGuard": "PresharedKey = {}",
+    "LDAP": "bindpw {}",
+    "OpenLDAP": "rootpw  {}",
+    "Erlang cookie": "RABBITMQ_ERLANG_COOKIE={}",
+    "sshpass": "sshpass -p {} ssh db true",
+    "mysql": "mysql -u root -p{} chat",
+    "mysqldump, quoted": "mysqldump -p'{}' chat",
+    "redis-cli": "redis-cli -h db -a {} ping",
+    "HAProxy user": "  user admin insecure-password {}",
+    "HAProxy statistics": "  stats auth admin:{}",
 }
 
 
@@ -133,6 +142,11 @@ def test_a_secret_far_behind_in_a_long_line_is_hidden() -> None:
         "url=jdbc:postgresql://db/chat?user=u&ssl=true",
         "https://docs.example/a?b=c",
         "compass: north",
+        "mysql -h db -u chat < schema.sql",
+        "redis-cli -h db ping",
+        "user chat; stats enable",
+        "stats auth-realm Restricted",
+        "cookie SRV insert indirect nocache",
     ],
 )
 def test_what_is_no_secret_stays(line: str) -> None:
@@ -167,7 +181,11 @@ def test_references_are_no_secrets() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a" * 200_000, "'x" * 100_000, "<a " * 70_000, "password " * 20_000, "-=" * 100_000]
+    "text",
+    [
+        *("a" * 200_000, "'x" * 100_000, "<a " * 70_000, "password " * 20_000, "-=" * 100_000),
+        *("mysql -" * 30_000, "redis-cli " * 20_000, "user x " * 30_000, "stats auth " * 20_000),
+    ],
 )
 def test_long_lines_do_not_take_long(text: str) -> None:
     # Patterns that try every way would not end here.
