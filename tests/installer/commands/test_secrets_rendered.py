@@ -64,6 +64,19 @@ def test_a_reference_that_cannot_be_resolved_prevents_the_plan_at_its_line(site:
     assert not (site.host / "etc/chat.conf").exists()
 
 
+def test_a_secret_that_is_a_reference_again_prevents_the_plan_at_its_line(site: Bench) -> None:
+    secret(site, "secret://file/db")
+    code, document, _ = site.run("apply", bundle(site), "--yes")
+    assert code == 15
+    _, problem = document["problems"]
+    assert problem["where"] == f"/{CONFIG}/values.yaml:2"
+    assert problem["what"] == (
+        "db.password is secret://file/db, which cannot be resolved: is a reference to a secret, not a "
+        "secret: references are not followed"
+    )
+    assert not (site.host / "etc/chat.conf").exists()
+
+
 def test_references_with_the_same_trouble_are_one_problem(site: Bench) -> None:
     layer(site, "values.yaml", "db:\n  password: secret://vault/a/b#c\n  host: secret://vault/a/d#e\n")
     code, document, _ = site.run("plan", bundle(site))

@@ -71,6 +71,20 @@ def test_all_that_cannot_be_resolved_is_told_at_once_and_no_value(host: Context,
     assert "hunter" not in str(error.value)
 
 
+def test_references_that_lead_in_a_circle_are_told_and_not_followed(host: Context, secrets: Path) -> None:
+    wanted = [put(secrets, "one", "secret://file/two"), put(secrets, "two", "secret://file/one\n")]
+    wanted.append(put(secrets, "self", "secret://file/self"))
+    found = examine(host, wanted)
+    assert found.secrets == {}
+    assert {each.what for each in found.unresolved.values()} == {
+        "is a reference to a secret, not a secret: references are not followed"
+    }
+    (problem,) = found.problems()
+    assert problem.where == "secret://file/one, secret://file/self, secret://file/two"
+    # It is no secret, and hiding it would hide the reference in every message.
+    assert host.secrets.hide("secret://file/two") == "secret://file/two"
+
+
 def test_one_problem_of_many_references_is_told_once(host: Context) -> None:
     wanted = [Reference("vault", "secret/app/db", f"key{number}") for number in range(5)]
     (problem,) = examine(host, wanted).problems()

@@ -188,8 +188,15 @@ def test_a_lone_surrogate_is_no_text(ask: Any) -> None:
     assert told_by_liar(ask({READ: answer})).what == "is not text in UTF-8"
 
 
-@pytest.mark.parametrize(("value", "what"), [("", "is empty"), ("x" * 65_537, "is larger than the 64 KiB")])
-def test_a_value_is_bounded(ask: Any, value: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("", "is empty"),
+        ("x" * 65_537, "is larger than the 64 KiB"),
+        ("secret://vault/secret/app/db#password", "is a reference to a secret, not a secret"),
+    ],
+)
+def test_a_value_that_is_no_usable_secret_is_told(ask: Any, value: str, what: str) -> None:
     found = told_by_liar(ask({READ: (200, {"data": {"data": {"password": value}}})}))
     assert what in found.what
 
