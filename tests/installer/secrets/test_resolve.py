@@ -147,7 +147,7 @@ def test_a_process_that_must_be_dumpable_resolves_nothing(
 
 
 PROGRAM = """
-import os, resource, sys, time
+import os, resource, signal, sys, time
 from installer.host.context import Context
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -156,12 +156,32 @@ from installer.secrets.resolve import resolve
 from installer.shared.secrecy import known
 from installer.shared.progress import Progress
 resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
-if sys.argv[2] == "resolved":
+if sys.argv[2] != "nothing":
     context = Context(System(sys.argv[1]), Layout("lan-chat"), Progress())
     found = resolve(context, [Reference("file", "db")])
+if sys.argv[2] == "forked":
+    # As the child that renders templates is: what becomes of it is the status of this process.
+    if child := os.fork():
+        print("ready", flush=True)
+        os.kill(child, signal.SIGABRT)
+        sys.exit(os.WCOREDUMP(os.waitpid(child, 0)[1]))
+    time.sleep(600)
 print("ready", flush=True)
 time.sleep(600)
 """
+
+
+@pytest.mark.needs("core-dumps")
+def test_a_child_that_is_forked_with_a_secret_leaves_no_core_dump(
+    host: Context, secrets: Path, tmp_path: Path
+) -> None:
+    put(secrets, "db", "hunter22")
+    place = tmp_path / "cwd"
+    place.mkdir()
+    command = [sys.executable, "-c", PROGRAM, root(host), "forked"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, cwd=place, env=env, stdout=subprocess.PIPE, check=False).returncode == 0
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize(("what", "dumped"), [("nothing", True), ("resolved", False)])
