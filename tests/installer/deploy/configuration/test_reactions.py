@@ -280,6 +280,13 @@ def test_a_service_that_podman_makes_is_restarted_by_its_own_step_alone(on: OnCh
     assert texts(react(release, None, [], [WEB])) == []
 
 
+def test_a_service_that_podman_makes_is_not_told_where_its_step_is_not_run_and_that_is_said() -> None:
+    without = replace(with_quadlet(OnChange(restart="shop.service")), methods=frozenset({"files", "systemd"}))
+    found = react(without, without, [WEB], [])
+    assert found.acts == ()
+    assert [act.text() for act in found.skipped] == ["restart shop.service"]
+
+
 def test_a_container_that_changes_restarts_no_unit() -> None:
     release = with_quadlet(RELOAD)
     assert react(release, release, ["/etc/containers/systemd/shop.container"], []).spared == ("web.service",)
