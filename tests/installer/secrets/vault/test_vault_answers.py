@@ -201,6 +201,25 @@ def test_a_value_that_is_no_usable_secret_is_told(ask: Any, value: str, what: st
     assert what in found.what
 
 
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize(
+    ("metadata", "what"),
+    [
+        (
+            {"version": 3, "deletion_time": "2026-01-01T00:00:00Z", "destroyed": False},
+            "was deleted: version 3",
+        ),
+        ({"version": 3, "deletion_time": "", "destroyed": True}, "was destroyed: version 3 is gone for good"),
+        ({"version": 3, "deletion_time": "", "destroyed": False}, "there is nothing at this path"),
+    ],
+)
+def test_a_version_without_values_is_told_whatever_the_status(
+    ask: Any, metadata: dict[str, Any], what: str, status: int
+) -> None:
+    answer = (status, {"data": {"data": None, "metadata": metadata}})
+    assert told_by_liar(ask({READ: answer})).what == what
+
+
 def test_an_engine_that_makes_new_secrets_is_refused(ask: Any) -> None:
     found = told_by_liar(ask({MOUNTS: (200, {"data": {"path": "secret/", "type": "database"}})}))
     assert found.what == "the mount secret is of the type 'database', not kv"
