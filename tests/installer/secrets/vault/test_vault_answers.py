@@ -225,6 +225,13 @@ def test_an_engine_that_makes_new_secrets_is_refused(ask: Any) -> None:
     assert found.what == "the mount secret is of the type 'database', not kv"
 
 
+@pytest.mark.parametrize("answer", [(200, {}), (200, {"data": None}), (404, {"errors": []}), (204, None)])
+def test_a_server_that_says_nothing_of_a_mount_has_none(ask: Any, answer: Any) -> None:
+    found = told_by_liar(ask({MOUNTS: answer}))
+    assert found.what == "there is no mount 'secret'"
+    assert "mounts in /etc/waybill/vault.yaml" in found.hint
+
+
 def test_a_version_of_the_future_is_refused(ask: Any) -> None:
     mount = {"data": {"path": "secret/", "type": "kv", "options": {"version": "3"}}}
     assert "has version '3' of the key-value engine" in told_by_liar(ask({MOUNTS: (200, mount)})).what
