@@ -23,7 +23,7 @@ def state(number: int, **found: Any) -> PeerState:
     return PeerState(Peer(f"node-{number:02}", f"10.0.3.{number}", 6222), number == 1, **found)
 
 
-def test_those_that_do_not_answer_are_shown_where_not_all_can_be() -> None:
+def test_peers_that_do_not_answer_are_shown_where_not_all_can_be() -> None:
     states = [state(number, fault="connection refused" if number > 23 else "") for number in range(1, 26)]
     _, first, second, third, *others, more = report(*states).lines()
     assert (first, second) == (
@@ -34,7 +34,7 @@ def test_those_that_do_not_answer_are_shown_where_not_all_can_be() -> None:
     assert (len(others), more) == (17, "  … 5 more peers")
 
 
-def test_as_many_as_can_be_shown_keep_their_order() -> None:
+def test_peers_that_can_all_be_shown_keep_their_order() -> None:
     states = [state(number, fault="x" if number == 20 else "") for number in range(1, 21)]
     lines = list(report(*states).lines())
     assert [line.split()[0] for line in lines[1:]] == [each.peer.id for each in states]
