@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from installer.planning.cluster.check import ClusterReport
+import pytest
+
+from installer.core.format.manifest import ClusterNeeds
+from installer.host.system import System
+from installer.planning.cluster.check import Change, ClusterReport, check
 from installer.planning.cluster.discovery import Settings
 from installer.planning.cluster.members import Cluster
 from installer.planning.cluster.probe import PeerState
 from installer.shared.configuration.peers import Peer
+from tests.rig.clustered import listening, ports_of
 
 SEEN = Settings("discovery.yaml:1", "eth0", renders=True)
 COMPARED = Settings("discovery.yaml:1", "eth0")
@@ -81,3 +87,22 @@ def test_the_document_says_what_is_left_and_what_was_accepted() -> None:
 
 def test_a_host_that_is_alone_says_nothing() -> None:
     assert list(ClusterReport(Cluster("", "", ())).lines()) == []
+
+
+@pytest.mark.parametrize(
+    ("quorum", "restarts", "told"),
+    [("majority", True, True), ("majority", False, False), ("", True, False)],
+    ids=["a restart", "files alone", "no quorum"],
+)
+def test_a_quorum_counts_where_the_release_names_one_and_services_of_a_live_host_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quorum: str, restarts: bool, told: bool
+) -> None:
+    system = System(tmp_path)
+    monkeypatch.setattr(system, "live", True)
+    with listening(3) as sockets:
+        peers = tuple(Peer(f"n{at}", "127.0.0.1", port) for at, port in enumerate(ports_of(sockets)))
+    needs = ClusterNeeds("cluster.peers", quorum=quorum)
+    found = check(system, needs, Cluster("plant-3", "n0", peers), Change(restarts, runs=True, stays=True))
+    assert [each.fault for each in found.states] == ["connection refused"] * 3
+    assert bool(found.problems) == told
+    assert found.notes == ("2 of 3 peers do not answer: n1, n2",)
