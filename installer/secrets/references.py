@@ -66,6 +66,11 @@ def has_reference(text: str) -> bool:
     return PREFIX in text.lower()
 
 
+def is_reference(text: str) -> bool:
+    """Return whether a text is meant as a reference and as nothing else, however it is written."""
+    return text.strip().lower().startswith(PREFIX)
+
+
 def parse(text: str, forms: Mapping[str, Form]) -> Reference | Problem:
     """Return the reference that a value is, or what is wrong with it.
 

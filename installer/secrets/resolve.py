@@ -46,25 +46,6 @@ class Resolution:
         ]
 
 
-def resolve(context: Context, references: Iterable[Reference]) -> Mapping[Reference, Secret]:
-    """Return the secrets that references name.
-
-    Raises:
-        HostNotReadyError: One of them cannot be resolved; `problems` has all of them.
-    """
-    found = examine(context, references)
-    for note in found.notes:
-        context.progress.note(note)
-    if problems := found.problems():
-        count = len(found.unresolved)
-        raise HostNotReadyError(
-            f"{count} of {count + len(found.secrets)} secrets cannot be resolved",
-            hint="`install secrets check` looks again, and changes nothing",
-            problems=problems,
-        )
-    return found.secrets
-
-
 def examine(context: Context, references: Iterable[Reference]) -> Resolution:
     """Resolve references as far as possible.
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NoReturn
 from installer.core.errors import Problem
 from installer.core.limits import KIB
 from installer.host.context import Context
-from installer.secrets.references import Form, Reference
+from installer.secrets.references import Form, Reference, is_reference
 
 LARGEST = 64 * KIB
 """Bytes of one secret."""
@@ -105,5 +105,9 @@ class SecretStore(ABC):
             return Problem("", "is not text in UTF-8", hint)
         if not text:
             return Problem("", "is empty", "store its value there")
+        # Following it could lead in a circle; not following it would render the reference as a password.
+        if is_reference(text):
+            hint = "store the secret itself there, or write the other reference into the values"
+            return Problem("", "is a reference to a secret, not a secret: references are not followed", hint)
         self.context.secrets.add([text])
         return Secret(reference, text)

@@ -13,7 +13,7 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.secrets.references import Reference
 from installer.secrets.registry import STORES, parse
-from installer.secrets.resolve import resolve
+from installer.secrets.resolve import examine
 from installer.shared.progress import Progress
 
 GUIDE = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
@@ -38,5 +38,5 @@ def test_the_store_of_the_guide_resolves_its_references(store: str, tmp_path: Pa
     context = Context(System(tmp_path), Layout("shop"), Progress())
     reference = parse(f"secret://{store}/db")
     assert reference == Reference(store, "db")
-    assert resolve(context, [reference])[reference].reveal() == "hunter22"
+    assert examine(context, [reference]).secrets[reference].reveal() == "hunter22"
     assert context.secrets.hide("hunter22") == "***"

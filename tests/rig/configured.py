@@ -40,12 +40,15 @@ def configured(
     template: str = TEMPLATE,
     mode: int = 0o640,
     script: str = "",
+    undo: str = "#!/bin/sh\n",
     health: tuple[HealthCheck, ...] = (),
     layers: Mapping[str, str] = MappingProxyType({}),
     cluster: ClusterNeeds | None = None,
     said: Mapping[str, Any] = MappingProxyType({}),
 ) -> World:
-    """Return a release whose one file /etc/chat.conf is rendered with values; `script` runs as its step.
+    """Return a release whose one file /etc/chat.conf is rendered with values.
+
+    `script` runs as its step, and `undo` undoes that.
 
     `layers` has the values that it brings for `environment/production`, `cluster/plant-3` and so on, `said`
     what else its manifest says of the file.
@@ -65,7 +68,7 @@ def configured(
     entries |= {row.path: {"kind": "values"} for row in rows}
     fields |= {"values_layers": tuple(rows)} if rows else {}
     if script:
-        programs = {"deploy/apply.sh": script.encode(), "deploy/undo.sh": b"#!/bin/sh\n"}
+        programs = {"deploy/apply.sh": script.encode(), "deploy/undo.sh": undo.encode()}
         files |= programs
         entries |= {path: {"kind": "script", "mode": 0o755} for path in programs}
         fields["deploy"] = (Deployment("script", {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh"}),)

@@ -349,6 +349,16 @@ class TestQuorum:
         assert code == 15
         assert whats(document)[0].endswith("then 0 of 3 are left: the quorum is 1")
 
+    def test_a_quorum_that_holds_although_a_peer_is_down_is_warned_of(self, host: Bench, sockets) -> None:
+        needs = replace(NEEDS, quorum="1")
+        installed(host, needs)
+        assert "the quorum is" not in json.dumps(plan(host, needs=needs)[1])
+        sockets[1].close()
+        warning = "2 of 3 peers answer; this restarts node-1, then 1 of 3 is left: the quorum is 1"
+        assert warning in plan(host, needs=needs)[1]["notes"]
+        code, _, said = host.run(newer(host, needs), *RUN)
+        assert (code, f"note: {warning}\n" in said) == (0, True)
+
     def test_a_member_that_is_alone_has_none_to_lose(self, host: Bench, sockets) -> None:
         member(host, ports_of(sockets)[:1])
         installed(host)

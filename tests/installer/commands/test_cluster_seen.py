@@ -170,6 +170,14 @@ def test_an_interface_that_is_not_there_is_named_with_those_that_are(lan: Link, 
     assert document["problems"][1]["hint"] == "interfaces of this host: lo, eth0"
 
 
+def test_an_interface_that_is_not_there_is_named_for_a_list_of_the_site_too(lan: Link, host: Bench) -> None:
+    member(host, [7401, 7402, 7403])
+    layer(host, "discovery.yaml", "interface: ens33\nwait: 2\n")
+    code, document, _ = run(lan, host, "plan", bundle(host, replace(SEEN, quorum="")), "--only", "script")
+    assert code == 15
+    assert whats(document) == [f"{SETTINGS}:1: there is no network interface ens33"]
+
+
 def test_a_list_of_the_site_is_never_replaced(lan: Link, host: Bench) -> None:
     member(host, [7401, 7402, 7403])
     code, document, _ = run(lan, host, bundle(host), *RUN)

@@ -8,7 +8,7 @@ import pytest
 
 from installer.cli.options import console
 from tests.rig.bench import Bench, environment
-from tests.rig.configured import configured, in_cluster, layer
+from tests.rig.configured import DEFAULTS, configured, in_cluster, layer
 
 HOST = "/etc/waybill/lan-chat"
 RENDERED = "etc/chat.conf"
@@ -110,6 +110,45 @@ def test_a_wrong_layer_stops_the_plan_with_its_file_and_line(host: Bench) -> Non
     code, found, _ = host.run("plan", str(host.bundle(configured())))
     assert (code, found["problems"][1]["where"]) == (15, f"{HOST}/clusters/plant-3.yaml:2")
     assert found["problems"][1]["hint"] == "did you mean peers?"
+
+
+TEXT_FOR_A_NUMBER = "log: debug\nports:\n  client: '4711'\n"
+OF_THE_RELEASE = {
+    "environment/production": "config/environment/production.yaml:3",
+    "cluster/plant-3": "config/cluster/plant-3.yaml:3",
+}
+OF_THE_HOST = {
+    "environments/production.yaml": f"{HOST}/environments/production.yaml:3",
+    "clusters/plant-3.yaml": f"{HOST}/clusters/plant-3.yaml:3",
+    "values.yaml": f"{HOST}/values.yaml:3",
+}
+EVERY_LAYER = {"defaults": "config/values.yaml:2", **OF_THE_RELEASE, **OF_THE_HOST}
+
+
+@pytest.mark.parametrize("kind", [*EVERY_LAYER, "--values", "--set"])
+def test_a_value_of_the_wrong_type_in_any_layer_is_told_with_its_line_before_anything_changes(
+    host: Bench, kind: str
+) -> None:
+    in_cluster(host, "plant-3")
+    assert host.run(str(host.bundle(configured())), "--yes")[0] == 0
+    before, file = conf(host), host.stick / "more.yaml"
+    file.write_text(TEXT_FOR_A_NUMBER)
+    words = {
+        "--values": ("--values", str(file)),
+        "--set": ("--set", "ports.client='4711'"),
+    }.get(kind, ())
+    if kind in OF_THE_HOST:
+        layer(host, kind, TEXT_FOR_A_NUMBER)
+    layers = {kind: TEXT_FOR_A_NUMBER} if kind in OF_THE_RELEASE else {}
+    defaults = DEFAULTS.replace("4222", "'4711'") if kind == "defaults" else DEFAULTS
+    newer = configured("1.5.0", 100_050_000_999, defaults, layers=layers)
+    code, found, _ = host.run(str(host.bundle(newer, "newer.tar")), "--yes", *words)
+    place = {**EVERY_LAYER, "--values": f"{file}:3", "--set": "--set ports.client"}[kind]
+    (problem,) = found["problems"][1:]
+    assert (code, problem["where"]) == (15, place)
+    assert problem["what"] == "ports.client must be a whole number, but is '4711'"
+    assert conf(host) == before
+    assert host.run("status")[1]["products"][0]["installed"]["version"] == "1.4.0"
 
 
 def test_a_rollback_names_the_values_that_a_layer_has_changed_since(host: Bench) -> None:

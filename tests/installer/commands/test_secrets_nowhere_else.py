@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +30,9 @@ SPY = """#!/bin/sh
 cat /proc/$$/cmdline /proc/$$/environ /proc/$PPID/environ /proc/$PPID/cmdline > "$WAYBILL_ROOT/spied"
 echo to the log
 """
-FAILING = f'{SPY}cat "$WAYBILL_ROOT/etc/chat.conf" >&2\nexit 3\n'
+ROOT = Path(__file__).resolve().parents[3]
+# The word alone: no notation says that it is one.
+FAILING = f'{SPY}cut -d" " -f2 "$WAYBILL_ROOT/etc/chat.conf" >&2\nexit 3\n'
 
 
 def test_no_command_and_no_child_passes_it_on(bench: Bench) -> None:
@@ -41,6 +48,8 @@ def test_no_command_and_no_child_passes_it_on(bench: Bench) -> None:
         code, text = bench.text("apply", path, "--yes", "--only", "files,script")
         assert code == ends, text
         said += [text, *(bench.text(word)[1] for word in ("status", "history", "audit"))]
+    assert "exit status 3: ***\n" in said[-4]
+    assert (bench.host / "etc/chat.conf").read_text().endswith(f"{OLD}\n")
     archive = bench.stick / "support.tar"
     assert bench.run("support", str(archive))[0] == 0
     spied = (bench.host / "spied").read_bytes()
@@ -51,6 +60,71 @@ def test_no_command_and_no_child_passes_it_on(bench: Bench) -> None:
         assert at < 0, shown[max(0, at - 200) : at + 100]
         allowed = ("etc/chat.conf", "var/lib/waybill/lan-chat/rendered/")
         assert [each for each in places(bench.host, value) if not each.startswith(allowed)] == []
+
+
+# Everything that is to be seen of all processes of this machine, and in the files that this one has open.
+LOOK = """#!/bin/sh
+cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ > "$WAYBILL_ROOT/spied" 2> /dev/null
+for each in /proc/$PPID/fd/*; do test -f "$each" && cat "$each" >> "$WAYBILL_ROOT/spied"; done
+cat "$WAYBILL_ROOT/etc/chat.conf"
+kill -ABRT $PPID
+sleep 60
+"""
+TELL = '#!/bin/sh\ncat "$WAYBILL_ROOT/etc/chat.conf" >&2\n'
+COMMAND = """
+import resource, installer.commands.common.session as session
+from installer.cli.main import main
+from tests.rig.trustworld import NOW
+session.utc_now = lambda: NOW
+resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+main()
+"""
+
+
+def process(bench: Bench, place: Path, *words: str) -> int:
+    """Run `install` in a process of its own, with its working directory and its output in `place`."""
+    command = [sys.executable, "-c", COMMAND, "--log-format", "json", *words, "--root", str(bench.host)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (place / "said").open("ab") as said:
+        running = subprocess.Popen(command, cwd=place, env=env, stdout=said, stderr=said)
+        _, status = os.waitpid(running.pid, 0)
+    running.returncode = os.waitstatus_to_exitcode(status)
+    return status
+
+
+@pytest.mark.needs("core-dumps")
+def test_a_process_that_dies_with_it_leaves_it_in_no_dump_log_or_view_of_processes(
+    bench: Bench, tmp_path: Path
+) -> None:
+    # Of this test alone: all processes are looked at, those of other tests included.
+    old, new = (f"of-{name}-{secrets.token_hex(8)}" for name in ("old", "new"))
+    layer(bench, "values.yaml", VALUES)
+    secret(bench, old)
+    words = ("--yes", "--only", "files,script")
+    template = "no notation {{ db.password }}\n"
+    said = [bench.text("apply", bundle(bench, template, script=TELL, mode=0o644), *words)[1]]
+    secret(bench, new)
+    newer = {"version": "1.5.0", "sequence": 100_050_000_999, "script": LOOK, "undo": TELL}
+    path = bundle(bench, template, mode=0o644, **newer)
+    place = tmp_path / "cwd"
+    place.mkdir()
+    status = process(bench, place, "apply", path, *words)
+    assert (os.WTERMSIG(status), os.WCOREDUMP(status)) == (signal.SIGABRT, False)
+    assert (bench.host / "etc/chat.conf").read_text().endswith(f"{new}\n")
+    assert exposed(bench.host, old, new) == []
+    # The command that undoes it asks no store, and runs scripts that print the one and the other.
+    assert process(bench, place, "recover") == 0
+    assert (bench.host / "etc/chat.conf").read_text().endswith(f"{old}\n")
+    assert exposed(bench.host, old, new) == []
+    said += [bench.text(word)[1] for word in ("status", "history", "audit")]
+    assert bench.run("support", str(place / "support.tar"))[0] == 0
+    seen = {each.name: each.read_bytes() for each in place.iterdir()}
+    assert set(seen) == {"said", "support.tar"}
+    assert seen["said"].count(b'"event": "output", "message": "no notation ***"') == 2
+    spied = (bench.host / "spied").read_bytes()
+    assert b"--log-format\0json\0apply\0" in spied
+    shown = "".join(said).encode() + b"".join(seen.values()) + spied
+    assert [value for value in (old, new) if value.encode() in shown] == []
 
 
 def test_a_probe_that_fails_does_not_tell_the_secret_in_its_target(bench: Bench) -> None:
@@ -86,10 +160,10 @@ def store(host: Path, value: str) -> None:
         path.chmod(0o600)
 
 
-def exposed(host: Path) -> list[str]:
+def exposed(host: Path, *values: str) -> list[str]:
     """Files with one of the secrets, but for the rendered one and private copies of it to undo with."""
     found = []
-    for name in (*places(host, OLD), *places(host, NEW)):
+    for name in {name for value in values or (OLD, NEW) for name in places(host, value)}:
         path = host / name
         ours = path.parent == host / "etc" or "/rendered/" in name or ".backup/" in name
         if not ours or stat.S_IMODE(path.stat().st_mode) & 0o077:

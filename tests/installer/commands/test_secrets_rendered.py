@@ -52,6 +52,14 @@ def test_a_plan_shows_that_there_is_a_secret_and_not_which(site: Bench) -> None:
     assert "+requirepass ***" in said
 
 
+def test_a_plan_warns_of_a_secret_that_is_too_short_to_be_hidden_everywhere(site: Bench) -> None:
+    secret(site, "709")
+    code, document, _ = site.run("plan", bundle(site))
+    assert code == 0
+    (note,) = [each for each in document["notes"] if "shorter" in each]
+    assert note.startswith("secret://file/db is shorter than 4 characters: it is hidden only where its name")
+
+
 def test_a_reference_that_cannot_be_resolved_prevents_the_plan_at_its_line(site: Bench) -> None:
     layer(site, "values.yaml", "db:\n  password: secret://file/gone\n")
     code, document, _ = site.run("apply", bundle(site), "--yes")
@@ -61,6 +69,19 @@ def test_a_reference_that_cannot_be_resolved_prevents_the_plan_at_its_line(site:
     assert problem["what"].startswith("db.password is secret://file/gone, which cannot be resolved: ")
     assert problem["what"].endswith("/secrets/gone: does not exist")
     assert problem["hint"].startswith("put it there, then run `chmod 0600 ")
+    assert not (site.host / "etc/chat.conf").exists()
+
+
+def test_a_secret_that_is_a_reference_again_prevents_the_plan_at_its_line(site: Bench) -> None:
+    secret(site, "secret://file/db")
+    code, document, _ = site.run("apply", bundle(site), "--yes")
+    assert code == 15
+    _, problem = document["problems"]
+    assert problem["where"] == f"/{CONFIG}/values.yaml:2"
+    assert problem["what"] == (
+        "db.password is secret://file/db, which cannot be resolved: is a reference to a secret, not a "
+        "secret: references are not followed"
+    )
     assert not (site.host / "etc/chat.conf").exists()
 
 

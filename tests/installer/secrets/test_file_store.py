@@ -141,6 +141,8 @@ def test_a_directory_is_no_secret(host: Context, secrets: Path) -> None:
         (b"caf\xe9-cafe", "is not text in UTF-8"),
         (b"ab\0cd", "is not text in UTF-8"),
         (b"\xef\xbb\xbfhunter22", "begins with a byte order mark"),
+        (b"secret://file/hunter22\n", "is a reference to a secret, not a secret"),
+        (b" Secret://vault/a/hunter22#k\n\n", "is a reference to a secret, not a secret"),
     ],
 )
 def test_what_is_no_usable_text_is_refused_and_not_shown(
@@ -151,6 +153,11 @@ def test_what_is_no_usable_text_is_refused_and_not_shown(
     assert what in told.what
     assert told.hint
     assert "hunter22" not in f"{told}"
+
+
+def test_a_secret_in_which_the_word_stands_somewhere_is_one(host: Context, secrets: Path) -> None:
+    write(secrets / "db", b"# see secret://file/other\nhunter22\n")
+    assert found(host) == "# see secret://file/other\nhunter22"
 
 
 def test_the_largest_secret_is_taken(host: Context, secrets: Path) -> None:

@@ -165,6 +165,26 @@ def test_a_kill_in_the_command_is_undone_by_the_next_command_line(host: Context)
     assert taken(host) == ["1", "2", "1"]
 
 
+def test_a_secret_that_a_command_prints_is_in_no_error_log_and_journal(host: Context) -> None:
+    place = root(host) / "etc/waybill/lan-chat"
+    for name, text in (("secrets/db", "hunter2hunter2"), ("values.yaml", "db: secret://file/db\n")):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+        (place / name).chmod(0o600)
+    fails = OnChange(command=shell('cat "$HOST/etc/web.conf" >&2; cat "$HOST/etc/web.conf"; exit 1'))
+    defaults = Member(b"db: ''\n", kind="values")
+    spec = with_members(
+        configured("1.0.0", 1, "{{ db }}\n", on_change=fails), {"config/values.yaml": defaults}
+    )
+    with pytest.raises(RolledBackError) as caught:
+        install(host, replace(spec, values="config/values.yaml"))
+    assert "exit status 1: ***" in str(caught.value)
+    assert isinstance(host.progress, Notes)
+    assert "hunter2" not in f"{caught.value}{caught.value.problems}{host.progress.lines}"
+    kept = [path for path in root(host).rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert kept == [place / "secrets/db"]
+
+
 PROGRAM = Member(b'#!/bin/sh\ncat "$HOST/etc/web.conf" >> "$HOST/taken"\n', "/opt/take", 0o755)
 
 

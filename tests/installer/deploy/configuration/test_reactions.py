@@ -57,8 +57,17 @@ def test_a_file_that_changes_reloads_its_unit_which_goes_on_running() -> None:
     assert found.spared == ("web.service",)
 
 
-def test_a_file_that_does_not_change_does_nothing_and_its_unit_goes_on_running() -> None:
-    assert react(CONFIGURED, CONFIGURED, [], []) == Reactions(spared=("web.service",))
+@pytest.mark.parametrize("on", [RELOAD, RESTART])
+def test_a_file_that_does_not_change_does_nothing_and_its_unit_goes_on_running(on: OnChange) -> None:
+    release = side(file("config/web.conf", WEB, on=on))
+    assert react(release, release, [], []) == Reactions(spared=("web.service",))
+
+
+def test_a_file_that_changes_and_asks_for_a_restart_spares_its_own_unit_no_longer() -> None:
+    mail = file("config/mail.conf", MAIL, on=OnChange(restart="mail.service"))
+    release = side(file("config/web.conf", WEB, on=RESTART), mail)
+    # Its own step restarts it, as in every upgrade.
+    assert react(release, release, [WEB], []) == Reactions(spared=("mail.service",))
 
 
 def test_a_release_without_on_change_spares_no_unit() -> None:
@@ -269,6 +278,13 @@ def test_a_service_that_podman_makes_is_restarted_by_its_own_step_alone(on: OnCh
     assert texts(react(release, release, [WEB], [])) == []
     assert texts(react(None, release, [WEB], [])) == []
     assert texts(react(release, None, [], [WEB])) == []
+
+
+def test_a_service_that_podman_makes_is_not_told_where_its_step_is_not_run_and_that_is_said() -> None:
+    without = replace(with_quadlet(OnChange(restart="shop.service")), methods=frozenset({"files", "systemd"}))
+    found = react(without, without, [WEB], [])
+    assert found.acts == ()
+    assert [act.text() for act in found.skipped] == ["restart shop.service"]
 
 
 def test_a_container_that_changes_restarts_no_unit() -> None:

@@ -65,6 +65,27 @@ def test_only_the_service_whose_configuration_changes_is_reloaded_and_none_is_re
     assert invocations(host, "chatd", "helper") == before
 
 
+def test_a_restart_is_done_of_the_service_whose_configuration_changes_and_of_no_other(host: Context) -> None:
+    def restarting(number: int, text: str) -> ReleaseSpec:
+        spec = with_configuration(number, text)
+        files = {
+            f"config/{name}.conf": replace(
+                spec.members[f"config/{name}.conf"], on_change=OnChange(restart=f"{name}.service")
+            )
+            for name in ("chatd", "helper")
+        }
+        return replace(spec, members={**spec.members, **files})
+
+    install(host, restarting(1, "one"))
+    first = invocations(host, "chatd", "helper")
+    install(host, restarting(2, "one"))
+    assert invocations(host, "chatd", "helper") == first
+    install(host, restarting(3, "three"))
+    chatd, helper = invocations(host, "chatd", "helper")
+    assert (chatd == first[0], helper == first[1]) == (False, True)
+    assert (known(host, "chatd"), known(host, "helper")) == ("three", "same")
+
+
 def test_a_service_that_does_not_run_is_started_and_not_reloaded(host: Context) -> None:
     install(host, with_configuration(1, "one"))
     host.system.run(["systemctl", "stop", "chatd"], timeout=20)

@@ -128,6 +128,15 @@ WRONG = {
     "an answer that is cut": ONE
     + "\nanswers = lambda q, n: [packets(n)[0][:size] for size in range(12, 60)]",
     "another question's number": ONE + "\nanswers = lambda q, n: packets((n + 1) % 65536)",
+    "a port that any user may send from": ONE
+    + """
+def answers(question, number):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+        for packet in packets(number):
+            other.sendto(packet, source)
+    return []
+""",
     "a question in return": "answers = lambda q, n: [q]",
     "a router on the way": ONE + "\nTTL = 64",
     "another type of service": ONE.replace('TYPE = "_lan-chat', 'TYPE = "_other'),

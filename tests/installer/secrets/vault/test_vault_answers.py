@@ -188,15 +188,48 @@ def test_a_lone_surrogate_is_no_text(ask: Any) -> None:
     assert told_by_liar(ask({READ: answer})).what == "is not text in UTF-8"
 
 
-@pytest.mark.parametrize(("value", "what"), [("", "is empty"), ("x" * 65_537, "is larger than the 64 KiB")])
-def test_a_value_is_bounded(ask: Any, value: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("", "is empty"),
+        ("x" * 65_537, "is larger than the 64 KiB"),
+        ("secret://vault/secret/app/db#password", "is a reference to a secret, not a secret"),
+    ],
+)
+def test_a_value_that_is_no_usable_secret_is_told(ask: Any, value: str, what: str) -> None:
     found = told_by_liar(ask({READ: (200, {"data": {"data": {"password": value}}})}))
     assert what in found.what
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize(
+    ("metadata", "what"),
+    [
+        (
+            {"version": 3, "deletion_time": "2026-01-01T00:00:00Z", "destroyed": False},
+            "was deleted: version 3",
+        ),
+        ({"version": 3, "deletion_time": "", "destroyed": True}, "was destroyed: version 3 is gone for good"),
+        ({"version": 3, "deletion_time": "", "destroyed": False}, "there is nothing at this path"),
+    ],
+)
+def test_a_version_without_values_is_told_whatever_the_status(
+    ask: Any, metadata: dict[str, Any], what: str, status: int
+) -> None:
+    answer = (status, {"data": {"data": None, "metadata": metadata}})
+    assert told_by_liar(ask({READ: answer})).what == what
 
 
 def test_an_engine_that_makes_new_secrets_is_refused(ask: Any) -> None:
     found = told_by_liar(ask({MOUNTS: (200, {"data": {"path": "secret/", "type": "database"}})}))
     assert found.what == "the mount secret is of the type 'database', not kv"
+
+
+@pytest.mark.parametrize("answer", [(200, {}), (200, {"data": None}), (404, {"errors": []}), (204, None)])
+def test_a_server_that_says_nothing_of_a_mount_has_none(ask: Any, answer: Any) -> None:
+    found = told_by_liar(ask({MOUNTS: answer}))
+    assert found.what == "there is no mount 'secret'"
+    assert "mounts in /etc/waybill/vault.yaml" in found.hint
 
 
 def test_a_version_of_the_future_is_refused(ask: Any) -> None:

@@ -238,3 +238,19 @@ def test_a_lease_that_ends_during_the_run_is_told(host: Context, known: Path, ba
         "or its uses are used up"
     )
     assert problem.hint.startswith("raise token_ttl and token_num_uses of the role")
+
+
+def test_a_token_from_a_file_that_ends_during_the_run_is_told(
+    host: Context, known: Path, bao: OpenBao
+) -> None:
+    put(known / "token", bao.token(policies=["app"], num_uses=1))
+    configure(known, bao, TOKEN, "mounts: {secret: 2}\n")
+    bao.put("app/second", {"password": "of-second-22"})
+    found = examine(host, [DB, vault("secret/app/second")])
+    assert list(found.secrets) == [DB]
+    (problem,) = found.problems()
+    # How long it would have been valid is known of an own login only.
+    assert problem.what == (
+        f"the Vault {bao.address} does not accept the token any more: its lease ended, or its uses are "
+        "used up"
+    )
