@@ -53,17 +53,22 @@ RECOVERY = {
         "transaction/failures", "transaction/execute", "planning/irreversible", "commands/unattended"
     ),
     "installer/transaction/journal.py": _host("transaction/journal"),
-    "installer/transaction/state_repair.py": _host("transaction/state_repair", "commands/status_unfinished"),
+    "installer/transaction/state_repair.py": _host(
+        "transaction/state_repair", "commands/status_unfinished", "state/place", "commands/ordinary_user"
+    ),
     "installer/planning/irreversible.py": _host("planning/irreversible", "planning/irreversible_plan"),
     "installer/transaction/finalize.py": _host(
         "transaction/finalize", "images/prune", "commands/history", "commands/remove",
-        "planning/irreversible", "commands/recover", "commands/apply",
+        "planning/irreversible", "commands/recover", "commands/apply", "transaction/leftovers",
+        "transaction/cleanup", "transaction/reported_steps", "commands/ordinary_user",
     ),
     "installer/state/state.py": _host(
-        "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair"
+        "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair",
+        "staging/shared_blobs", "commands/ordinary_user",
     ),
     "installer/state/release.py": _host(
-        "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair"
+        "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair",
+        "staging/shared_blobs", "deploy/release_files",
     ),
 }  # fmt: skip
 HOST = {
@@ -73,6 +78,7 @@ HOST = {
     "installer/state/trust_store.py": (
         *_host(
             "state/trust_store",
+            "state/typed_fingerprint",
             "commands/trust_ensure",
             "commands/trust_update",
         ),
@@ -103,6 +109,7 @@ HOST = {
         "planning/file_changes_kept",
         "planning/other_products",
         "planning/found_directories",
+        "deploy/file_attributes",
     ),
     "installer/planning/directory_changes.py": _host("planning/found_directories"),
     "installer/deploy/file_checks.py": _host(
@@ -116,6 +123,8 @@ HOST = {
         "deploy/file_operations_others",
         "deploy/file_operations_cut",
         "deploy/files",
+        "deploy/file_attributes",
+        "deploy/file_checks",
     ),
     "installer/commands/setup.py": _host("commands/setup"),
 }

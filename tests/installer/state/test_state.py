@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.digest import sha256_hex
-from installer.core.errors import HostNotReadyError, NotUndoneError
+from installer.core.errors import HostNotReadyError, NotUndoneError, TamperedError
 from installer.core.format.manifest import HealthCheck
 from installer.host.layout import Layout
 from installer.host.system import System
@@ -177,6 +177,13 @@ def test_a_release_of_other_types_is_damage(place: tuple[System, Layout], name: 
         NotUndoneError, match=rf"state is damaged: releases\[0\]\.{name}(\[0\])? is .*, but must be "
     ):
         load(*place)
+    with pytest.raises(TamperedError, match="but must be "):
+        Entry.from_json(document["releases"][0])
+
+
+def test_a_release_of_an_older_version_has_its_blobs_and_nothing_else_to_tell() -> None:
+    old = {name: value for name, value in ENTRY.as_json().items() if name not in ("blobs", "evidence")}
+    assert Entry.from_json(old) == replace(ENTRY, evidence=Evidence({}))
 
 
 @pytest.mark.parametrize(

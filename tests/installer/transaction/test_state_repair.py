@@ -181,6 +181,28 @@ def test_an_older_journal_is_used_where_the_newest_is_nonsense(
         mended(host)
 
 
+@pytest.mark.parametrize(
+    ("record", "change"),
+    [("COMMIT", {"at": ...}), ("COMMIT", {"why": 5}), ("BEGIN", {"new": ...}), ("BEGIN", {"new": 5})],
+    ids=["a key is not there", "a reason that is no text", "no release is there", "a release of a number"],
+)
+def test_an_older_journal_is_used_where_the_newest_does_not_tell_its_release(
+    host: Context, record: str, change: dict[str, object]
+) -> None:
+    def nonsense(value: dict[str, object]) -> None:
+        if value["type"] == record:
+            for name, wrong in change.items():
+                if wrong is ...:
+                    del value[name]
+                else:
+                    value[name] = wrong
+
+    rewritten(state_file(host, "txn/000002.done"), nonsense)
+    state_file(host, "state.json").unlink()
+    with pytest.raises(NotUndoneError, match=r"points to releases/2-.*, but state.json names releases/1-"):
+        mended(host)
+
+
 def test_an_open_journal_alone_tells_the_state(host: Context) -> None:
     kill_at(host, THREE, "rename /opt/.waybill")
     for path in state_file(host, "txn").glob("*.done"):

@@ -120,11 +120,13 @@ def test_reader_and_schema_refuse_the_same_statements(fault: str) -> None:
         parse(dumps(document), "x")
 
 
-@pytest.mark.parametrize(("field", "value"), [("version", "v1"), ("rollback_to", "yesterday")])
-def test_a_word_that_is_no_version_is_named_with_its_field(field: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"), [("version", "v1"), ("version", 7), ("rollback_to", "yesterday"), ("rollback_to", 7)]
+)
+def test_what_is_no_version_is_named_with_its_field(field: str, value: object) -> None:
     document = copy.deepcopy(FULL.document())
     document["predicate"][field] = value
-    with pytest.raises(TamperedError, match=f"is '{value}', but must be a version") as caught:
+    with pytest.raises(TamperedError, match=f"is {value!r}, but must be a version") as caught:
         parse(dumps(document), "x")
     assert caught.value.where.endswith(field)
 
@@ -153,6 +155,25 @@ def test_what_is_no_document_is_refused(data: bytes) -> None:
 
 def test_provenance_is_read_for_its_builder() -> None:
     assert parse(json.dumps(SLSA).encode(), "x") == Provenance("a" * 64, "https://ci.example/1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["subject"].append(d["subject"][0]),
+        at("subject", 0, "name", value="bundle.tar"),
+        at("subject", 0, "digest", "sha256", value="A" * 64),
+        at("trusted", value=True),
+    ],
+    ids=["two subjects", "subject of another name", "digest in capitals", "unknown field"],
+)
+def test_provenance_is_read_as_strictly_as_an_approval_around_its_predicate(
+    change: Callable[[dict[str, Any]], object],
+) -> None:
+    document = copy.deepcopy(SLSA)
+    change(document)
+    with pytest.raises(TamperedError):
+        parse(json.dumps(document).encode(), "x")
 
 
 @pytest.mark.parametrize("builder", [None, "", 7, "x" * 501, "a\nb"])
