@@ -25,7 +25,7 @@ VERIFICATION = {
     "installer/core/trust/policy.py": _TRUST,
     "installer/core/trust/approval.py": (*_TRUST, f"{_CORE}/trust/test_signatures_fuzz.py"),
     "installer/core/trust/signature_check.py": _TRUST,
-    "installer/core/trust/approval_check.py": _TRUST,
+    "installer/core/trust/approval_check.py": (*_TRUST, "tests/installer/commands/test_known_time.py"),
     "installer/core/trust/quorum.py": _TRUST,
     "installer/core/trust/rotation.py": (f"{_CORE}/trust/test_rotation.py",),
     "installer/core/trust/signatures.py": (*_SIGNED, f"{_CORE}/test_document_file.py"),
@@ -60,7 +60,8 @@ RECOVERY = {
     "installer/transaction/finalize.py": _host(
         "transaction/finalize", "images/prune", "commands/history", "commands/remove",
         "planning/irreversible", "commands/recover", "commands/apply", "transaction/leftovers",
-        "transaction/cleanup", "transaction/reported_steps", "commands/ordinary_user",
+        "transaction/cleanup", "transaction/reported_steps", "transaction/failed_release",
+        "commands/ordinary_user",
     ),
     "installer/state/state.py": _host(
         "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair",
