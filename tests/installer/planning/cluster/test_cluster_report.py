@@ -37,7 +37,7 @@ def test_peers_that_do_not_answer_are_shown_where_not_all_can_be() -> None:
         "  node-25  10.0.3.25:6222  does not answer: connection refused",
     )
     assert third == "  node-01  10.0.3.1:6222  this host, answers"
-    assert (len(others), more) == (17, "  … 5 more peers")
+    assert (len(others), more) == (17, "  … and 5 more peers; --all shows all of them")
 
 
 def test_peers_that_can_all_be_shown_keep_their_order() -> None:
