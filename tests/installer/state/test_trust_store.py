@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,32 @@ def test_the_same_root_again_is_not_written_and_moves_no_time(system: System, fi
     trust(system, first, days=1)
     assert here(system, ROOT_FILE).stat().st_ino == written
     assert here(system, TIME_FILE).read_text().strip() == format_time(NOW)
+
+
+@pytest.mark.parametrize("given", ["", "0" * 64], ids=["typed", "as an option"])
+def test_no_root_is_trusted_whose_fingerprint_is_not_that_of_the_sheet(
+    system: System, first: Path, given: str
+) -> None:
+    """The security of the first trust: what the sheet says is compared, however it was given."""
+    digits = fingerprint(first.read_bytes())
+    wrong = f"{'0' if digits[0] != '0' else '1'}{digits[1:]}"
+    with pytest.raises(UntrustedError):
+        init_trust(system, first, given, lambda *_: wrong, lambda: NOW, "production")
+    assert not here(system, ROOT_FILE).exists()
+    assert init_trust(system, first, "", lambda *_: digits, lambda: NOW, "production")[1] == digits
+    assert here(system, ROOT_FILE).read_bytes() == first.read_bytes()
+
+
+def test_the_rest_of_a_fingerprint_is_asked_by_the_question_for_it(system: System, first: Path) -> None:
+    digits, asked = fingerprint(first.read_bytes()), list[str]()
+
+    def ask(half: str) -> Callable[[str, str], str]:
+        return lambda *_: asked.append(half) or half
+
+    first_half, second_half = digits[:32], digits[32:]
+    ask_first, ask_more = ask(first_half), ask(second_half)
+    assert init_trust(system, first, "", ask_first, lambda: NOW, "production", ask_more)[1] == digits
+    assert asked == [first_half, second_half]
 
 
 def test_another_root_that_is_set_up_while_somebody_is_asked_stays(
