@@ -61,7 +61,7 @@ RECOVERY = {
         "transaction/finalize", "images/prune", "commands/history", "commands/remove",
         "planning/irreversible", "commands/recover", "commands/apply", "transaction/leftovers",
         "transaction/cleanup", "transaction/reported_steps", "transaction/failed_release",
-        "commands/ordinary_user",
+        "commands/ordinary_user", "commands/unattended",
     ),
     "installer/state/state.py": _host(
         "state/state", "state/retained_releases", "planning/irreversible", "transaction/state_repair",
