@@ -177,7 +177,7 @@ from pathlib import Path
 from installer.core.errors import TamperedError
 from installer.core.format import manifest_json
 data = sys.stdin.buffer.read()
-has = int(re.search("VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+has = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (has + int(sys.argv[1]),) * 2)
 try:
     manifest_json.parse(data)
