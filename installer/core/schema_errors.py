@@ -324,10 +324,8 @@ def _subject(path: Path) -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -364,12 +362,15 @@ def _first_sentence(text: str) -> str:
 
 
 def _description(error: ValidationError) -> str:
-    return _first_sentence(str(error.schema.get("description", ""))) if isinstance(error.schema, dict) else ""
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    said = _first_sentence(str(schema.get("description", "")))
+    # What a pattern asks for, an example shows; many descriptions have one.
+    examples = schema.get("examples") if error.validator == "pattern" and "such as" not in said else None
+    return f"{said}, such as {_shorten(str(examples[0]))}" if said and examples else said
 
 
 def _title(option: Any) -> str:
-    if not isinstance(option, dict):
-        return "another form"
+    option = option if isinstance(option, dict) else {}
     named = option.get("title") or option.get("description")
     return str(named) if named else _NAMES.get(str(option.get("type")), "another form")
 

@@ -13,6 +13,12 @@ from collections.abc import Iterable
 
 from installer.core.errors import NeedsNewerError
 
+ANSIBLE = "ansible/1"
+"""Playbooks that are run on the host, and their files."""
+ANSIBLE_CORE = "ansible-core/1"
+"""ansible-core that travels with a step, as files for the Python of the host."""
+ANSIBLE_INVENTORY = "ansible-inventory/1"
+"""Playbooks that run on hosts of an inventory of the site."""
 ATTRIBUTES = "attributes/1"
 """Capabilities of files, and directories with an owner, a setgid or a sticky bit."""
 NAMES = "names/1"
@@ -25,24 +31,42 @@ CLUSTER = "cluster/1"
 """What a release expects of the cluster of a host: its peers, and how many of them have to answer."""
 HEALTH = "health/1"
 """Probes of units and of Prometheus servers, and what a probe says of an answer besides its one status."""
+HELM = "helm/1"
+"""Charts that are installed in a cluster, and the files of charts."""
+KUBECTL = "kubectl/1"
+"""Manifests of Kubernetes that are applied as they are."""
 LAYERS = "layers/1"
 """Values for environments and clusters, besides the defaults."""
 COMPOSE_PROJECT = "compose-project/1"
 """Compose projects of several files, and of files that they refer to."""
+TOOLS = "tools/1"
+"""Programs that steps run, carried for each platform, with their licences."""
 TIMEOUTS = "timeouts/1"
 """Configuration files that say how long their commands may take."""
 ON_CHANGE = "on-change/1"
 """Configuration files whose change reloads or restarts a unit, or runs a command."""
 QUADLET = "quadlet/1"
 """Files that Podman's generator makes units of."""
+QUADLET_KUBE = "quadlet-kube/1"
+"""Files of Podman's generator that end in `.kube` and `.image`, and the manifests that they name."""
+SALT = "salt/1"
+"""Salt states that are applied to the host."""
+SCRIPT_VALUES = "script-values/1"
+"""Scripts that get the values of the site."""
 SYSTEMD = "systemd/1"
 """Drop-ins, instances, and files for sysusers.d, tmpfiles.d, modules-load.d, sysctl.d and udev."""
+USER_UNITS = "user-units/1"
+"""Units that the manager of a user runs."""
 VALIDATORS = "validators/1"
 """Configuration files that a command checks before anything is changed."""
+WHOLE_IMAGES = "whole-images/1"
+"""Images with the index of their maker, for all its platforms, and with their signatures."""
 KNOWN = frozenset(
     {
-        *(ATTRIBUTES, NAMES, CLUSTER, COMPOSE_ENV, COMPOSE_OVERRIDE, COMPOSE_PROJECT, HEALTH, LAYERS),
-        *(ON_CHANGE, QUADLET, SYSTEMD, TIMEOUTS, VALIDATORS),
+        *(ANSIBLE, ANSIBLE_INVENTORY, ATTRIBUTES, NAMES, CLUSTER, COMPOSE_ENV, COMPOSE_OVERRIDE),
+        *(COMPOSE_PROJECT, HEALTH, HELM, KUBECTL),
+        *(LAYERS, ON_CHANGE, QUADLET, QUADLET_KUBE, SALT, SCRIPT_VALUES, SYSTEMD, TIMEOUTS, USER_UNITS),
+        *(ANSIBLE_CORE, TOOLS, VALIDATORS, WHOLE_IMAGES),
     }
 )
 """The words of this version. A word is never taken back: bundles that use it exist."""

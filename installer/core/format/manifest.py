@@ -26,7 +26,8 @@ MAJORITY = "majority"
 
 Kind = Literal[
     "binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image",
-    "sbom", "sysusers", "tmpfiles", "modules", "sysctl", "udev", "podman",
+    "sbom", "sysusers", "tmpfiles", "modules", "sysctl", "udev", "podman", "user-unit",
+    "chart", "playbook", "tool", "licence", "ansible-core", "kubernetes",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 LayerOf = Literal["environment", "cluster"]
@@ -134,6 +135,49 @@ class Image:
     config: str
     manifest: str
     layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A manifest that belongs to an image and is none, such as a signature or an attestation.
+
+    Attributes:
+        manifest: Its digest.
+        blobs: Digests of its configuration and layers, each once.
+        tag: The tag by which tools find it next to the image; empty for none.
+        subject: Digest of what it refers to by OCI 1.1, by which registries find it; empty where it does not,
+            or where a tag or the index of the image leads to it.
+    """
+
+    manifest: str
+    blobs: tuple[str, ...]
+    tag: str = ""
+    subject: str = ""
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the index of the image lists it."""
+        return not self.tag and not self.subject
+
+
+@dataclass(frozen=True, slots=True)
+class WholeImage:
+    """An image as its maker pushed it: for all its platforms, with what belongs to it.
+
+    Attributes:
+        reference: The name and tag of its entries in `images`, one for each platform.
+        digest: Of its index; of its manifest where it has none, being for one platform.
+        attached: What belongs to it and is no image.
+    """
+
+    reference: str
+    digest: str
+    attached: tuple[Attachment, ...] = ()
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """Digests of its index and of the manifests that belong to it."""
+        return (self.digest, *(each.manifest for each in self.attached))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +318,7 @@ class Manifest:
         links: Symbolic links.
         directories: Directories with modes of their own.
         images: Images, in the order of bundle.yaml.
+        whole_images: Those of them that are as their makers pushed them.
         deploy: In the order in which methods run.
         health: Probes.
         rollback: Bundle path of the rollback plan; empty where there is none.
@@ -295,6 +340,7 @@ class Manifest:
     links: tuple[LinkEntry, ...] = ()
     directories: tuple[DirectoryEntry, ...] = ()
     images: tuple[Image, ...] = ()
+    whole_images: tuple[WholeImage, ...] = ()
     deploy: tuple[Deployment, ...] = ()
     health: tuple[HealthCheck, ...] = ()
     rollback: str = ""

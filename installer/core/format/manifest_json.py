@@ -22,6 +22,8 @@ from installer.core.format.entries.config_file import (
     read_validator,
 )
 from installer.core.format.entries.health_check import read_health
+from installer.core.format.entries.method_spec import read_options
+from installer.core.format.entries.whole_images import read_whole_image
 from installer.core.format.health_target import MAX_PORT
 from installer.core.format.manifest import (
     KINDS,
@@ -31,6 +33,7 @@ from installer.core.format.manifest import (
     SCHEMA,
     SITE_NAME,
     SITE_NAME_FORM,
+    Attachment,
     ClusterNeeds,
     Deployment,
     DirectoryEntry,
@@ -42,9 +45,10 @@ from installer.core.format.manifest import (
     Manifest,
     Source,
     ValuesLayer,
+    WholeImage,
 )
 from installer.core.format.manifest_rules import WRONG_RELEASE, check, check_steps, used_features
-from installer.core.format.methods import NAMES, SPECS, read_options
+from installer.core.format.methods import NAMES, SPECS
 from installer.core.json_stream import load_object
 from installer.core.limits import LIMITS
 from installer.core.timestamps import format_seconds
@@ -118,6 +122,7 @@ def parse(data: bytes, *, retained: bool = False) -> Manifest:
             links=taken.take("links", []).items(_link),
             directories=taken.take("directories", []).items(_directory),
             images=taken.take("images", []).items(_image, 4096),
+            whole_images=taken.take("whole_images", []).items(read_whole_image, 4096),
             deploy=taken.take("deploy", []).items(lambda step: _deployment(step, retained), 256),
             health=taken.take("health", []).items(lambda probe: read_health(probe, retained=retained), 256),
             rollback=taken.optional_text("rollback"),
@@ -347,6 +352,6 @@ _FIELDS = {
     kind: tuple((field.name, field.default) for field in fields(kind))
     for kind in (
         *(FileEntry, OnChange, LinkEntry, DirectoryEntry, Layer, Image, Deployment, HealthCheck, Source),
-        *(ClusterNeeds, ValuesLayer),
+        *(ClusterNeeds, ValuesLayer, WholeImage, Attachment),
     )
 }

@@ -7,18 +7,37 @@ from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 
 from installer.core.errors import TamperedError
-from installer.core.format.entries import health_check, quadlet_files, unit_names
+from installer.core.format.entries import (
+    ansible_core_files,
+    chart_files,
+    folder_lists,
+    health_check,
+    kube_manifests,
+    playbook_files,
+    quadlet_files,
+    tool_files,
+    unit_names,
+    whole_images,
+)
 from installer.core.format.features import (
+    ANSIBLE,
+    ANSIBLE_CORE,
     ATTRIBUTES,
     CLUSTER,
     HEALTH,
+    HELM,
+    KUBECTL,
     LAYERS,
     NAMES,
     ON_CHANGE,
     QUADLET,
+    QUADLET_KUBE,
     SYSTEMD,
     TIMEOUTS,
+    TOOLS,
+    USER_UNITS,
     VALIDATORS,
+    WHOLE_IMAGES,
 )
 from installer.core.format.manifest import (
     MANIFEST,
@@ -90,10 +109,17 @@ def used_features(manifest: Manifest) -> tuple[str, ...]:
         ON_CHANGE: any(entry.on_change for entry in manifest.files),
         TIMEOUTS: any(entry.timeout for entry in manifest.files),
         VALIDATORS: any(entry.validate for entry in manifest.files),
+        WHOLE_IMAGES: manifest.whole_images,
     }
     # Earlier readers refuse the kinds as well, also where no step names the file.
-    words[QUADLET] = any(entry.kind == quadlet_files.KIND for entry in manifest.files)
-    words[SYSTEMD] = any(entry.kind in setting_lines.KINDS for entry in manifest.files)
+    kinds = {entry.kind for entry in manifest.files}
+    words |= {HELM: chart_files.KIND in kinds, KUBECTL: kube_manifests.KIND in kinds}
+    words |= {ANSIBLE: playbook_files.KIND in kinds, ANSIBLE_CORE: ansible_core_files.KIND in kinds}
+    of_podman = [entry.path for entry in manifest.files if entry.kind == quadlet_files.KIND]
+    words[QUADLET] = bool(of_podman)
+    words[QUADLET_KUBE] = any(path.rpartition(".")[2] in quadlet_files.LATER for path in of_podman)
+    words[TOOLS] = not kinds.isdisjoint(("tool", "licence"))
+    words |= {SYSTEMD: not kinds.isdisjoint(setting_lines.KINDS), USER_UNITS: "user-unit" in kinds}
     of_steps = {word for step in manifest.deploy for word in features_of(step.method, step.options)}
     return tuple(sorted({word for word, is_used in words.items() if is_used} | of_steps))
 
@@ -136,22 +162,32 @@ def check_steps(manifest: Manifest) -> None:
     """
     by_path = {entry.path: entry for entry in manifest.files}
     for number, step in enumerate(manifest.deploy):
-        for option, path in SPECS[step.method].files(step.options) if step.method in SPECS else ():
+        named = [*SPECS[step.method].files(step.options)] if step.method in SPECS else []
+        for option, path in named:
             entry, what = by_path.get(path), ""
             if entry is None:
                 what = "is not in the bundle"
             elif entry.kind != option.kind:
                 what = f"is listed as {entry.kind}, not as {option.kind}"
-            elif option.is_program and not entry.mode & 0o100:
+            elif (option.is_program or option.is_tool) and not entry.mode & 0o100:
                 what = "is not executable by its owner"
             elif option.name_pattern and not re.fullmatch(option.name_pattern, place_name(option.kind, path)):
                 what = f"is not a valid name of a {option.kind}: {option.name_hint}"
             elif option.rendered_as and (entry.install or entry.platform):
                 what = "has a destination or a platform of its own"
+            elif option.is_tool and (entry.install or not entry.platform):
+                what = "has a destination, or no platform"
             if what:
                 raise _fault(f"deploy[{number}].options.{option.key}: {path!r:.120} {what}")
+        options = SPECS[step.method].options if step.method in SPECS else ()
+        for key, fault in chain(
+            folder_lists.faults(options, step.options), tool_files.faults(named, by_path)
+        ):
+            raise _fault(f"deploy[{number}].options.{key}: {fault}")
         for unit in unit_names.without_template(step.options):
             raise _fault(f"deploy[{number}].options.instances: {unit} has no template in `units`")
+        if step.options.get("user") in (each.options.get("user", "") for each in manifest.deploy[:number]):
+            raise _fault(f"deploy[{number}].options.user: another step has units of {step.options['user']}")
     _check_rendered(manifest)
 
 
@@ -312,6 +348,8 @@ def _check_references(manifest: Manifest) -> None:
         # Engines and registries look blobs up by this name without checking the content.
         if entry.path.startswith("images/blobs/") and entry.path != blob_path(entry.sha256):
             raise _fault(f"the name of {entry.path} does not match its digest")
+    for what in whole_images.faults(manifest, by_path):
+        raise _fault(what)
     expands: dict[str, tuple[str, int]] = {}
     for image in manifest.images:
         for digest, size in [

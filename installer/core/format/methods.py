@@ -7,130 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
-from installer.core.fields import PRINTABLE, PRINTABLE_FORM, Value
 from installer.core.format import features
+from installer.core.format.entries import ansible_core_files, kube_manifests
+from installer.core.format.entries.method_spec import MethodSpec, Option
+from installer.core.format.entries.salt_states import SLS
+from installer.core.format.entries.unit_names import KINDS as UNIT_KINDS
 from installer.core.format.manifest import Deployment, FileEntry, Kind
 from installer.core.risk import host_settings
+from installer.core.risk.charts import examine_chart
+from installer.core.risk.commands import examine_state
 from installer.core.risk.compose_files import examine_services, further_files
+from installer.core.risk.kube_files import examine_objects
+from installer.core.risk.playbooks import examine_playbook
 from installer.core.risk.quadlet_files import examine_quadlet
-from installer.core.risk.risk import Examine, Follow
-from installer.core.risk.units import examine_unit
-
-MAX_SECONDS = 999_999 * 7 * 86400
-"""The longest time that bundle.yaml can say, `999999w`."""
-MAX_FILES = 4096
-"""Files that one option may name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One key of a step. bundle.yaml and the `options` in bundle.json share the key.
-
-    Attributes:
-        key: The key.
-        kind: Kind of the file, or files, that the value names: paths relative to bundle.yaml there, paths in
-            the bundle in bundle.json. None where the value is not a path.
-        is_duration: Whether bundle.yaml has a duration, such as `10m`, of which bundle.json has the seconds.
-        is_program: Whether the files are executed.
-        directory: Where the files are installed while the method is in use; empty where they stay in the
-            directory of the release.
-        name_pattern: Regular expression for the names of the files; empty for any name.
-        name_hint: What to do about a name that does not match.
-        is_list: Whether the value is a list of files or texts, not one.
-        list_feature: Word of the feature that a bundle uses where the value is a list of files although one
-            path would do; empty where the value cannot be a list.
-        pattern: Regular expression for a value that is neither a path nor a duration; empty for any text.
-        form: The pattern in words.
-        examine: Yields what one of the files does as root and what it opens, from its path and its content.
-            Scripts (`is_program`) are shown with their text without it.
-        follow: Yields the files that one of the files refers to and that have to be examined, too, from its
-            content and the directory that its paths are relative to: that of the first of the files.
-        is_yaml: Whether `examine` is given the values of a YAML file, not text.
-        rendered_as: Name of what the template makes, which lies in the directory of the release next to the
-            first file of the step; empty where the file is no template. Where the value is no path, a file of
-            the site with that name is copied there.
-        feature: The word that a manifest requires whose steps have the option; empty for none.
-    """
-
-    key: str
-    kind: Kind | None = None
-    is_duration: bool = False
-    is_program: bool = False
-    directory: str = ""
-    name_pattern: str = ""
-    name_hint: str = ""
-    is_list: bool = False
-    list_feature: str = ""
-    pattern: str = ""
-    form: str = ""
-    examine: Examine | None = None
-    follow: Follow | None = None
-    is_yaml: bool = False
-    rendered_as: str = ""
-    feature: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MethodSpec:
-    """One deployment method.
-
-    Attributes:
-        name: As in bundle.yaml, `--only` and `--skip`; also the name of its module.
-        options: What a step may say besides `method` and `optional`.
-        forms: The options that go together: a step has exactly those of one form. An option that is in no
-            form may be left out of any step. Empty: every option may be left out.
-        some_of: Options of which a step has at least one; empty for no such rule.
-        identity: The option that tells the steps of one release apart and pairs each with the same step of
-            the next release; the product's name stands in where a step leaves it out. Empty: steps are paired
-            by their order.
-        implicit: Whether every release has it, listed or not, as far as there is something for it to do.
-        needs_engine: Whether it takes the release's images from the container engine.
-        needs_live_host: Whether it is left out below `--root` unless `--only` names it.
-    """
-
-    name: str
-    options: tuple[Option, ...] = ()
-    forms: tuple[tuple[str, ...], ...] = ()
-    some_of: tuple[str, ...] = ()
-    identity: str = ""
-    implicit: bool = False
-    needs_engine: bool = False
-    needs_live_host: bool = True
-
-    def files(self, options: Mapping[str, Any]) -> Iterator[tuple[Option, str]]:
-        """Yield the files that a step names, each with the option that names it, in the order of the spec."""
-        for option in self.options:
-            if option.kind is not None and option.key in options:
-                value = options[option.key]
-                for path in value if isinstance(value, list) else [value]:
-                    yield option, str(path)
-
-    def rendered(self, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield each template of a step with the place of what it makes, below the release's directory."""
-        first = next((path for _, path in self.files(options)), "")
-        for option, path in self.files(options):
-            if option.rendered_as:
-                yield path, _beside(first, option.rendered_as)
-
-    def of_site(self, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield each file of the site that a step takes: its name, and the place of its copy."""
-        first = next((path for _, path in self.files(options)), "")
-        for option in self.options:
-            if option.rendered_as and option.kind is None and option.key in options:
-                yield str(options[option.key]), _beside(first, option.rendered_as)
-
-    def places(self, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Return what a step has in the release's directory besides files of the bundle, with its place."""
-        return [*self.rendered(options), *self.of_site(options)]
-
-
-def _beside(path: str, name: str) -> str:
-    return f"{path.rpartition('/')[0]}/{name}".lstrip("/")
-
+from installer.core.risk.risk import Examine
+from installer.core.risk.units import examine_unit, examine_user_unit
 
 _TYPES = "(?:service|socket|timer|target|path|mount|automount|swap|slice)"
 UNIT_NAME = rf"[A-Za-z0-9:_.\\@-]+\.{_TYPES}"
@@ -152,6 +46,35 @@ def _settings(key: Kind, directory: str, examine: Examine) -> Option:
     )
 
 
+def _tool(key: str) -> tuple[Option, Option]:
+    """Return the options for a program that travels with a step, and for its licence."""
+    licence = f"{key}_licence"
+    return (
+        Option(key, "tool", is_list=True, is_tool=True, needs=(licence,), feature=features.TOOLS),
+        Option(licence, "licence", needs=(key,), feature=features.TOOLS),
+    )
+
+
+_LABEL = "lower-case letters, digits and hyphens"
+NAMESPACE = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+RELEASE_NAME = r"[a-z0-9](?:[a-z0-9-]{0,51}[a-z0-9])?"
+_BOUND = r"(?:>=|<=|==|!=|>|<) ?[0-9]{1,4}(?:\.[0-9]{1,4}){1,2}"
+CORE_RANGE = rf"{_BOUND}(?:, ?{_BOUND}){{0,7}}"
+SITE_FILE = r"[a-z0-9][a-z0-9._-]{0,58}\.ya?ml"
+GROUP = r"(?!(?:all|ungrouped)\Z)[A-Za-z_][A-Za-z0-9_]{0,62}"
+_RELEASE = r"(?:>=|<=|==|!=|>|<) ?[0-9]{1,6}(?:\.[0-9]{1,6}){0,2}"
+SALT_RANGE = rf"{_RELEASE}(?:, ?{_RELEASE}){{0,7}}"
+_UNITS = Option(
+    "units",
+    "unit",
+    is_list=True,
+    directory="/etc/systemd/system",
+    name_pattern=rf"{UNIT_NAME}(?:\.d/{_CONF})?",
+    name_hint="use a name that ends in .service, .socket, .timer, …; for a drop-in a file in a "
+    "directory such as chat.service.d, whose name ends in .conf",
+    examine=examine_unit,
+)
+_OF_USER = replace(_UNITS, kind="user-unit", directory="/etc/systemd/user", examine=examine_user_unit)
 FILES = MethodSpec("files", implicit=True, needs_live_host=False)
 IMAGES = MethodSpec("images", implicit=True, needs_live_host=False)
 METHODS = (
@@ -159,15 +82,14 @@ METHODS = (
     MethodSpec(
         "systemd",
         options=(
+            replace(_UNITS, of_user=_OF_USER),
             Option(
-                "units",
-                "unit",
-                is_list=True,
-                directory="/etc/systemd/system",
-                name_pattern=rf"{UNIT_NAME}(?:\.d/{_CONF})?",
-                name_hint="use a name that ends in .service, .socket, .timer, …; for a drop-in a file in a "
-                "directory such as chat.service.d, whose name ends in .conf",
-                examine=examine_unit,
+                "user",
+                # Not root: its units are those of the system.
+                pattern=r"(?!root\Z)[a-z_][a-z0-9_-]{0,31}",
+                form="the name of a user other than root",
+                feature=features.USER_UNITS,
+                excludes=("sysusers", "tmpfiles", "modules", "sysctl", "udev"),
             ),
             Option(
                 "instances",
@@ -188,6 +110,7 @@ METHODS = (
             ),
         ),
         some_of=("units", "sysusers", "tmpfiles", "modules", "sysctl", "udev"),
+        identity="user",
     ),
     MethodSpec(
         "compose",
@@ -208,7 +131,7 @@ METHODS = (
             Option("env", "template", rendered_as=".env", feature=features.COMPOSE_ENV),
             Option(
                 "override",
-                pattern=r"[a-z0-9][a-z0-9._-]{0,58}\.ya?ml",
+                pattern=SITE_FILE,
                 form="the name of a YAML file without a directory, such as compose.override.yaml",
                 rendered_as="compose.override.yaml",
                 feature=features.COMPOSE_OVERRIDE,
@@ -216,6 +139,7 @@ METHODS = (
         ),
         forms=(("file",),),
         identity="project",
+        named_by_product=True,
         needs_engine=True,
     ),
     MethodSpec(
@@ -226,16 +150,129 @@ METHODS = (
                 "podman",
                 is_list=True,
                 directory="/etc/containers/systemd",
-                name_pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(?:container|pod|network|volume)",
-                name_hint="use a name that ends in .container, .pod, .network or .volume, without @",
+                name_pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(?:container|pod|network|volume|kube|image|ya?ml)",
+                name_hint="use a name that ends in .container, .pod, .network, .volume, .kube or .image, "
+                "without @; or in .yaml for what a .kube file names",
                 examine=examine_quadlet,
+                manifests=(".yaml", ".yml"),
                 feature=features.QUADLET,
             ),
         ),
         forms=(("files",),),
         needs_engine=True,
     ),
+    MethodSpec(
+        "helm",
+        options=(
+            Option(
+                "chart",
+                "chart",
+                list_feature=features.HELM,
+                examine=examine_chart,
+                feature=features.HELM,
+            ),
+            Option("release", pattern=RELEASE_NAME, form=f"the name of a release: {_LABEL}, at most 53"),
+            Option("namespace", pattern=NAMESPACE, form=f"the name of a namespace: {_LABEL}, at most 63"),
+            Option("values", "template", rendered_as="site-values.yaml"),
+            Option("timeout", is_duration=True),
+            Option("test", is_flag=True),
+            *_tool("helm"),
+            *_tool("kubectl"),
+        ),
+        forms=(("chart",),),
+        identity="release",
+        named_by_product=True,
+        pulls_images=True,
+        keeps_references=True,
+    ),
+    MethodSpec(
+        "kubectl",
+        options=(
+            Option(
+                "manifests",
+                kube_manifests.KIND,
+                is_list=True,
+                name_pattern=kube_manifests.NAME,
+                name_hint="use a name that ends in .yaml, .yml or .json",
+                examine=examine_objects,
+                manifests=kube_manifests.SUFFIXES,
+                feature=features.KUBECTL,
+            ),
+            Option("template", "template", rendered_as="site-manifests.yaml", feature=features.KUBECTL),
+            Option("namespace", pattern=NAMESPACE, form=f"the name of a namespace: {_LABEL}, at most 63"),
+            Option("timeout", is_duration=True),
+            *_tool("kubectl"),
+        ),
+        some_of=("manifests", "template"),
+        identity="namespace",
+        named_by_product=True,
+        pulls_images=True,
+        keeps_references=True,
+    ),
+    MethodSpec(
+        "ansible",
+        options=(
+            Option(
+                "playbook",
+                "playbook",
+                list_feature=features.ANSIBLE,
+                examine=examine_playbook,
+                feature=features.ANSIBLE,
+            ),
+            Option("undo", "playbook", examine=examine_playbook),
+            Option("values", "template", rendered_as="site-values.yaml"),
+            Option(
+                "ansible",
+                ansible_core_files.KIND,
+                is_list=True,
+                summary="is ansible-core, which runs as root; its files were not examined",
+                feature=features.ANSIBLE_CORE,
+            ),
+            Option("ansible_core", pattern=CORE_RANGE, form="a range of versions, such as >=2.15,<2.20"),
+            Option("timeout", is_duration=True),
+            Option(
+                "inventory",
+                pattern=SITE_FILE,
+                form="the name of a YAML file without a directory, such as inventory.yaml",
+                rendered_as="site-inventory.yaml",
+                feature=features.ANSIBLE_INVENTORY,
+                # What fails on one of several hosts has to be undone on the others, also the first time.
+                needs=("groups", "undo"),
+            ),
+            Option(
+                "groups",
+                is_list=True,
+                pattern=GROUP,
+                form="the name of a group of the inventory",
+                needs=("inventory",),
+            ),
+        ),
+        forms=(("playbook",),),
+        identity="playbook",
+        keeps_references=True,
+        brings_more=True,
+    ),
     IMAGES,
+    MethodSpec(
+        "salt",
+        options=(
+            Option(
+                "state",
+                "deploy",
+                is_list=True,
+                examine=examine_state,
+                feature=features.SALT,
+            ),
+            Option("undo", pattern=SLS, form="the name of a state, such as lan_chat.undo"),
+            Option("pillar", "template", rendered_as="site-pillar.yaml"),
+            Option("salt_version", pattern=SALT_RANGE, form="a range of versions, such as >=3006,<3010"),
+            Option("timeout", is_duration=True),
+        ),
+        forms=(("state",),),
+        identity="state",
+        keeps_references=True,
+        brings_more=True,
+    ),
     MethodSpec(
         "script",
         options=(
@@ -243,6 +280,7 @@ METHODS = (
             Option("undo", "script", is_program=True),
             Option("snapshot", "script", is_program=True),
             Option("restore", "script", is_program=True),
+            Option("values", "template", rendered_as="site-values.yaml", feature=features.SCRIPT_VALUES),
             Option("timeout", is_duration=True),
             Option(
                 "roll_forward_only",
@@ -252,19 +290,26 @@ METHODS = (
         ),
         forms=(("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only")),
         identity="apply",
+        keeps_references=True,
+        brings_more=True,
     ),
 )
 """All methods of this version, in the order in which a removal is checked."""
-RESERVED = ("helm", "ansible", "salt")
-"""Names that the format keeps for methods of later versions: no host runs them yet."""
 
 SPECS = {spec.name: spec for spec in METHODS}
-NAMES = (*SPECS, *RESERVED)
+NAMES = tuple(SPECS)
 IMPLICIT = frozenset(spec.name for spec in METHODS if spec.implicit)
+_EVERY_OPTION = [option for spec in METHODS for option in spec.every_option]
+TOOLS = tuple(dict.fromkeys(o.kind for o in _EVERY_OPTION if o.kind and o.is_tool))
+"""Kinds of the programs that steps run."""
+LIBRARIES = tuple(dict.fromkeys(o.kind for o in _EVERY_OPTION if o.kind and o.summary))
+"""Kinds of the files of others that steps run, of which there are hundreds."""
 FILE_KINDS = tuple(
-    dict.fromkeys(o.kind for spec in METHODS for o in spec.options if o.kind and not o.rendered_as)
+    dict.fromkeys(
+        o.kind for o in _EVERY_OPTION if o.kind and not o.rendered_as and o.kind not in (*TOOLS, *LIBRARIES)
+    )
 )
-"""Kinds of the files that only steps name."""
+"""Kinds of the texts that only steps name."""
 
 
 def rendered_files(steps: Iterable[Deployment], methods: Collection[str] | None = None) -> dict[str, str]:
@@ -283,7 +328,7 @@ def rendered_files(steps: Iterable[Deployment], methods: Collection[str] | None 
     return {place: source for source, place in rows}
 
 
-_DIRECTORIES = {o.kind: o.directory for spec in METHODS for o in spec.options if o.directory}
+_DIRECTORIES = {o.kind: o.directory for o in _EVERY_OPTION if o.directory}
 
 
 def directory_of(kind: str) -> str:
@@ -300,7 +345,7 @@ def place_name(kind: str | None, path: str) -> str:
     """
     directory, _, name = path.rpartition("/")
     folder = directory.rpartition("/")[2]
-    is_drop_in = kind == "unit" and name.endswith(".conf") and _DROP_IN.fullmatch(folder)
+    is_drop_in = kind in UNIT_KINDS and name.endswith(".conf") and _DROP_IN.fullmatch(folder)
     return f"{folder}/{name}" if is_drop_in else name
 
 
@@ -321,76 +366,3 @@ def installed_by_method(entry: FileEntry) -> str:
     """Return where a file without a destination goes while its method is used; empty for nowhere."""
     directory = _DIRECTORIES.get(entry.kind, "")
     return f"{directory}/{place_name(entry.kind, entry.path)}" if directory and not entry.install else ""
-
-
-def images_in_engine(methods: Iterable[str], *, live: bool) -> bool:
-    """Return whether a release that was deployed by these methods has its images in the container engine.
-
-    They are loaded on a live host, and below `--root` only where a method is used that needs them there.
-
-    Args:
-        methods: Names of the methods; those of other versions are ignored.
-        live: Whether this is the running host, not a directory below `--root`.
-    """
-    # A host's state may name methods of a newer installer.
-    used = [SPECS[name] for name in methods if name in SPECS]
-    return IMAGES in used and (live or any(spec.needs_engine for spec in used))
-
-
-def read_options(value: Value, spec: MethodSpec | None) -> dict[str, Any]:
-    """Return the options of a step; note what its method does not accept.
-
-    Args:
-        value: `options` of the step.
-        spec: Of its method; None for a method of a later version, whose options nobody here can check.
-    """
-    options = value.mapping()
-    if spec is None or not isinstance(value.raw, dict):
-        return options
-    with value.fields() as taken:
-        for option in spec.options:
-            if taken.has(option.key):
-                _check(taken.take(option.key), option)
-    if fault := form_fault(spec, options):
-        value.note(fault)
-    return options
-
-
-def form_fault(spec: MethodSpec, options: dict[str, Any]) -> str:
-    """Return what is wrong with the combination of options; empty where a step may have it."""
-    if spec.some_of and not set(spec.some_of) & set(options):
-        return f"must have at least one of {', '.join(f'`{key}`' for key in spec.some_of)}"
-    bound = {key for form in spec.forms for key in form}
-    if not spec.forms or any(set(form) == bound & set(options) for form in spec.forms):
-        return ""
-    forms = [" and ".join(f"`{key}`" for key in form) for form in spec.forms]
-    return f"must have {', or '.join(forms)}, and nothing of another form"
-
-
-def _check(value: Value, option: Option) -> None:
-    if option.is_duration:
-        value.number(1, MAX_SECONDS)
-    elif option.is_list or (option.list_feature and isinstance(value.raw, list)):
-        what, read = ("file", _path) if option.kind is not None else ("value", partial(_text, option))
-        named = value.items(read, MAX_FILES)
-        if isinstance(value.raw, list) and not named:
-            value.note(f"must name at least one {what}")
-        if len(set(named)) != len(named):
-            value.note(f"names a {what} twice")
-    elif option.kind is not None:
-        _path(value)
-    elif option.pattern:
-        value.text(re.compile(option.pattern), option.form)
-    elif value.text(PRINTABLE, PRINTABLE_FORM) == "" and value.raw == "":
-        value.note("is empty")
-
-
-def _text(option: Option, value: Value) -> str:
-    return value.text(re.compile(option.pattern), option.form)
-
-
-def _path(value: Value) -> str:
-    path = value.text()
-    if path == "" and value.raw == "":
-        value.note("is empty, but must be the path of a file in the bundle")
-    return path

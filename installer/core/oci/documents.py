@@ -183,7 +183,7 @@ def parse_document(data: bytes, where: str, media_type: str = "") -> ImageManife
             f"has the media type {kind!r}, which is not a media type of an image", where=where
         )
     if is_index:
-        return ImageIndex(kind, _descriptors(found["manifests"], f"{where}: manifests", MAX_MANIFESTS))
+        return ImageIndex(kind, descriptors(found["manifests"], f"{where}: manifests", MAX_MANIFESTS))
     return _manifest(found, kind, where)
 
 
@@ -288,7 +288,7 @@ def _manifest(found: dict[str, Any], kind: str, where: str) -> ImageManifest:
             f"is not the manifest of a container image: its config has the media type {config.media_type!r}",
             where=where,
         )
-    layers = _descriptors(found.get("layers"), f"{where}: layers", MAX_LAYERS)
+    layers = descriptors(found.get("layers"), f"{where}: layers", MAX_LAYERS)
     for number, layer in enumerate(layers):
         if not layer_form(layer.media_type):
             at = f"{where}: layers[{number}]"
@@ -298,7 +298,8 @@ def _manifest(found: dict[str, Any], kind: str, where: str) -> ImageManifest:
     return ImageManifest(kind, config, layers)
 
 
-def _descriptors(value: Any, where: str, most: int) -> tuple[Descriptor, ...]:
+def descriptors(value: Any, where: str, most: int) -> tuple[Descriptor, ...]:
+    """Read a list of at most `most` descriptors; raise TamperedError where it is none."""
     if not isinstance(value, list) or len(value) > most:
         raise TamperedError(f"is not a list of at most {most}", where=where)
     return tuple(_descriptor(item, f"{where}[{number}]") for number, item in enumerate(value))

@@ -42,21 +42,31 @@ def make_index(images: Sequence[Image], manifests: Mapping[str, bytes]) -> bytes
 
 def describe(images: Sequence[Image], described: Mapping[str, Descriptor]) -> bytes:
     """Make `index.json` from the descriptors of the manifests, by digest."""
-    entries = []
-    for image in images:
-        manifest = described[image.manifest]
-        os, architecture, *variant = image.platform.split("/")
-        platform = {"os": os, "architecture": architecture} | ({"variant": variant[0]} if variant else {})
-        entries.append(
-            {
-                "mediaType": manifest.media_type,
-                "digest": manifest.digest,
-                "size": manifest.size,
-                "platform": platform,
-                "annotations": {CONTAINERD_NAME: qualified(image.reference), REF_NAME: image.reference},
-            }
-        )
+    entries = [
+        {
+            **_entry(image, described[image.manifest]),
+            "annotations": {CONTAINERD_NAME: qualified(image.reference), REF_NAME: image.reference},
+        }
+        for image in images
+    ]
     return dumps_compact({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+
+
+def platform_index(images: Sequence[Image], described: Mapping[str, Descriptor]) -> bytes:
+    """Make the index of one image for several platforms, from the descriptors of its manifests, by digest."""
+    entries = [_entry(image, described[image.manifest]) for image in images]
+    return dumps_compact({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+
+
+def _entry(image: Image, manifest: Descriptor) -> dict[str, Any]:
+    os, architecture, *variant = image.platform.split("/")
+    platform = {"os": os, "architecture": architecture} | ({"variant": variant[0]} if variant else {})
+    return {
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": manifest.size,
+        "platform": platform,
+    }
 
 
 def make_docker_manifest(images: Sequence[Image]) -> bytes:

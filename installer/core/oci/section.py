@@ -15,8 +15,16 @@ from threading import Lock
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import TamperedError
-from installer.core.format.manifest import FileEntry, Image, Layer, Manifest, blob_path
-from installer.core.oci import documents, layout
+from installer.core.format.manifest import (
+    Attachment,
+    FileEntry,
+    Image,
+    Layer,
+    Manifest,
+    WholeImage,
+    blob_path,
+)
+from installer.core.oci import documents, layout, whole
 from installer.core.oci.expand import Expander, sniff
 from installer.core.oci.layer_tar import TarWalk
 from installer.core.oci.reference import reference_fault, split_reference
@@ -40,6 +48,13 @@ class _Blob:
     config_of: list[Image] = field(default_factory=list)
     manifest_of: list[Image] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
+    index_of: list[WholeImage] = field(default_factory=list)
+    attached: list[Attachment] = field(default_factory=list)
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it is parsed."""
+        return bool(self.config_of or self.manifest_of or self.index_of or self.attached)
 
 
 class ImageSection:
@@ -66,17 +81,29 @@ class ImageSection:
                 known = self._blob(layer.digest).layers
                 if layer not in known:
                     known.append(layer)
+        for each in manifest.whole_images:
+            self._add_whole(each)
         self._media_types: dict[str, str] = {}
         # Documents are parsed one at a time, wide layers expanded one at a time: memory stays flat.
         self._one, self._wide = Lock(), Lock()
-        self.documents = frozenset(
-            path for path, blob in self._blobs.items() if blob.config_of or blob.manifest_of
-        )
+        self.documents = frozenset(path for path, blob in self._blobs.items() if blob.is_document)
         self._check_list()
         self._check_images()
 
     def _blob(self, digest: str) -> _Blob:
         return self._blobs.setdefault(blob_path(digest), _Blob())
+
+    def _add_whole(self, image: WholeImage) -> None:
+        # Without an index it is the manifest of its only image, which is checked as such.
+        if not self._blob(image.digest).manifest_of:
+            self._blob(image.digest).index_of.append(image)
+        for each in image.attached:
+            self._blob(each.manifest).attached.append(each)
+            for digest in each.blobs:
+                self._blob(digest)
+
+    def _size(self, digest: str) -> int:
+        return self._files[blob_path(digest)].size
 
     def _check_list(self) -> None:
         """Require exactly the files that the images need, as plain files for every platform."""
@@ -166,6 +193,11 @@ class ImageSection:
                     self._media_types[blob.manifest_of[0].manifest] = self._check_manifest(
                         document, entry.path, blob.manifest_of
                     )
+                for image in blob.index_of:
+                    own = [each for each in self._images if each.reference == image.reference]
+                    whole.check_index(document, entry.path, image, own, self._size)
+                for each in blob.attached:
+                    whole.check_attached(document, entry.path, each, self._size)
         except TamperedError as error:
             return _fault(error.what, error.where)
         return None
@@ -173,8 +205,7 @@ class ImageSection:
     def _check_manifest(self, data: bytes, where: str, images: list[Image]) -> str:
         found = documents.parse_manifest(data, where)
         for image in images:
-            size = self._files[blob_path(image.config)].size
-            if (found.config.digest, found.config.size) != (image.config, size):
+            if (found.config.digest, found.config.size) != (image.config, self._size(image.config)):
                 raise TamperedError(f"has another configuration than {image.reference}", where=where)
             stated = [(layer.digest, layer.size, layer.media_type) for layer in found.layers]
             if stated != [(layer.digest, layer.size, layer.media_type) for layer in image.layers]:
@@ -189,9 +220,8 @@ class ImageSection:
         """
         if not self._images:
             return
-        sizes = {image.manifest: self._files[blob_path(image.manifest)].size for image in self._images}
         described = {
-            digest: documents.Descriptor(digest, sizes[digest], media_type)
+            digest: documents.Descriptor(digest, self._size(digest), media_type)
             for digest, media_type in self._media_types.items()
         }
         if self._files[INDEX].sha256 != sha256_hex(layout.describe(self._images, described)):

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterator
 
-from installer.core.risk.risk import Kind, Risk
+from installer.core.risk.risk import Found, Kind, Program, Risk
 
 # What the parts of a pattern are looked for in: a line, its pipelines, its commands, or its jobs.
 _LINE = ""
@@ -172,3 +172,18 @@ def _compiled() -> list[tuple[str, list[tuple[re.Pattern[str] | None, list[re.Pa
         )
         for what, rows in _RULES.items()
     ]
+
+
+def examine_state(where: str, text: str) -> Found:
+    """Yield a file of states as a program: templates decide on the host what is in it.
+
+    Args:
+        where: Its path in the bundle.
+        text: Its content.
+    """
+    if where.endswith(".sls"):
+        count = len(text.splitlines())
+        yield Program(where, "root", text)
+        yield Risk("root", where, f"Salt applies it as root, {count} line{'' if count == 1 else 's'}")
+    # Scripts and templates of the state, too: states run them, and write them to the host.
+    yield from suspicious(where, text)

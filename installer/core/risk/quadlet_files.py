@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from installer.core.risk.commands import suspicious
 from installer.core.risk.host_paths import opened
+from installer.core.risk.kube_files import examine_manifests
 from installer.core.risk.risk import Found, Program, Risk
 from installer.core.risk.unit_lines import directives, irregular_lines
 
-_SECTIONS = ("Container", "Pod", "Network", "Volume")
+_SECTIONS = ("Container", "Pod", "Network", "Volume", "Kube", "Image")
+_STORAGE = "containers-storage:"
 # Of each key: what a value does.
 _OPENS = {
     "AddCapability": "gets the capabilities {}",
@@ -28,15 +31,21 @@ MOST = 1000
 """Lines with a directive that are looked at."""
 
 
-def examine_quadlet(where: str, text: str) -> Found:
-    """Yield what a file of Podman's generator runs and opens.
+def examine_quadlet(where: str, text: Any) -> Found:
+    """Yield what a file of Podman's generator runs and opens, or a manifest that such a file names.
 
     Args:
         where: Its path in the bundle.
-        text: Its text.
+        text: Its text; of a manifest the values of its documents.
     """
+    if not isinstance(text, str):
+        yield from examine_manifests(where, text)
+        return
     lines = list(islice(directives(text), MOST + 1))
     pulls = [value for _, section, key, value in lines[:MOST] if (section, key) == ("Container", "Pull")]
+    images = [value for _, section, key, value in lines[:MOST] if (section, key) == ("Image", "Image")]
+    if where.endswith(".image") and not all(value.startswith(_STORAGE) for value in images):
+        yield Risk("command", where, "fetches an image that is not in the release")
     if where.endswith(".container") and pulls[-1:] != ["never"]:
         yield Risk("command", where, "may fetch an image that is not in the release: it has no Pull=never")
     for number, section, key, value in lines[:MOST]:

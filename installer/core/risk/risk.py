@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Literal
 
 Kind = Literal["root", "host", "port", "writable", "command", "unread"]
@@ -75,3 +77,24 @@ Found = Iterable[Risk | Program]
 Examine = Callable[[str, Any], Found]
 Follow = Callable[[Any, str], Iterable[Further]]
 """Examines one file of a step: its path in the bundle and its content, as text or, of YAML, as values."""
+
+
+def by_rules(where: str, text: str, rules: Sequence[tuple[re.Pattern[str], str]], most: int) -> Found:
+    """Yield what the lines of a file open on the host, each with its number.
+
+    Args:
+        where: Its path in the bundle.
+        text: Its text.
+        rules: What to look for in a line, and what it means.
+        most: Findings at most; that there are more is a finding, too.
+    """
+    found = (
+        Risk("host", f"{where}:{number}", what)
+        for number, line in enumerate(text.splitlines(), 1)
+        for pattern, what in rules
+        if pattern.search(line)
+    )
+    yield from islice(found, most)
+    # Silence about the rest would look like harmlessness.
+    if next(found, None):
+        yield Risk("unread", where, f"has more than {most} findings: the rest was not examined")

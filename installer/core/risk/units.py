@@ -12,6 +12,7 @@ from installer.core.risk.host_paths import opened
 from installer.core.risk.risk import Found, Program, Risk
 from installer.core.risk.unit_lines import INCLUDE, directives, irregular_lines
 
+_OWNER = "the user of the step"
 _ROOT = ("root", "0")
 # Of each directive: what a value does.
 _OPENS = {
@@ -51,6 +52,15 @@ def examine_unit(where: str, text: str) -> Found:
         yield Risk("command", f"{where}:{number}", f"this line {what}")
     if not is_whole:
         yield Risk("unread", where, f"has more than {MOST} lines with a directive: the rest was not examined")
+
+
+def examine_user_unit(where: str, text: str) -> Found:
+    """Yield what a unit of a user runs and opens. Its manager has the rights of the user, and no others."""
+    for found in examine_unit(where, text):
+        if isinstance(found, Program):
+            yield Program(found.where, _OWNER, found.text)
+        elif found.kind != "root":
+            yield found
 
 
 def _opens(place: str, section: str, key: str, value: str) -> Iterator[Risk]:

@@ -11,9 +11,22 @@ from installer.core.risk.unit_lines import directives
 
 KIND: Final = "podman"
 """The kind of these files in a bundle."""
-GROUPS = {"container": "Container", "pod": "Pod", "network": "Network", "volume": "Volume"}
+GROUPS = {
+    "container": "Container",
+    "pod": "Pod",
+    "network": "Network",
+    "volume": "Volume",
+    "kube": "Kube",
+    "image": "Image",
+}
 """The section that says what to make, by the end of the name."""
-_SUFFIXES = {"container": "", "pod": "-pod", "network": "-network", "volume": "-volume"}
+MANIFESTS = (".yaml", ".yml")
+"""How the names of files end of which no service is made: a file that ends in `.kube` names them."""
+LATER = ("kube", "image", "yaml", "yml")
+"""The ends that only readers know who know the feature `quadlet-kube/1`."""
+STORAGE = "containers-storage:"
+"""What begins the name of an image that Podman takes from its own store, and never from a registry."""
+_SUFFIXES = {"pod": "-pod", "network": "-network", "volume": "-volume", "image": "-image"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class QuadletFile:
 
     @property
     def kind(self) -> str:
-        """What it makes: `container`, `pod`, `network` or `volume`."""
+        """What it makes, as the end of its name says, such as `container`; `yaml` or `yml` for a manifest."""
         return self.name.rpartition(".")[2]
 
     @property
@@ -63,6 +76,15 @@ class QuadletFile:
         """What Podman calls the volume; only for a volume."""
         return self.says("Volume", "VolumeName") or f"systemd-{self.name.rpartition('.')[0]}"
 
+    @property
+    def manifests(self) -> list[tuple[int, str]]:
+        """The manifests that it names, with their lines, as they are written; only for `.kube`."""
+        return [
+            (number, value)
+            for number, section, key, value in self.lines
+            if (section, key) in (("Kube", "Yaml"), ("Kube", "ConfigMap")) and value
+        ]
+
     def references(self) -> Iterator[tuple[int, str]]:
         """Yield the other files that it names, each with the number of its line."""
         for number, section, key, value in self.lines:
@@ -76,5 +98,8 @@ class QuadletFile:
             elif key == "Mount":
                 for word in value.split(","):
                     sign, _, named = word.partition("=")
-                    if sign.strip() in ("source", "src") and named.endswith(".volume"):
+                    if sign.strip() in ("source", "src") and named.endswith((".volume", ".image")):
                         yield number, named
+            elif key == "Image" and value.endswith(".image"):
+                yield number, value
+        yield from self.manifests

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+KINDS = ("unit", "user-unit")
+"""The kinds of files that are units: those of the system, and those of users."""
 _INSTANCE = re.compile(r"@[^@]+(?=\.[a-z]+\Z)")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from installer.core.format import manifest_json
 from installer.core.format.entries.quadlet_files import QuadletFile
-from installer.core.format.features import QUADLET
+from installer.core.format.features import QUADLET, QUADLET_KUBE
 from installer.core.format.manifest import Deployment
 from installer.core.format.methods import installed_by_method
 from installer.core.jsonio import dumps_lines
@@ -40,6 +40,13 @@ def test_a_file_of_the_kind_requires_the_word_without_a_step() -> None:
     build.read(made.tar())
 
 
+@pytest.mark.parametrize("name", ["shop.kube", "web.image", "pod.yaml", "pod.yml"])
+def test_a_pod_or_an_image_requires_a_word_of_its_own(name: str) -> None:
+    made = plan([*FILES, f"deploy/quadlet/{name}"])
+    assert json.loads(manifest_json.dump(made.manifest))["requires"] == [QUADLET_KUBE, QUADLET]
+    build.read(made.tar())
+
+
 BAD: dict[str, dict[str, Any]] = {
     "no files": {},
     "an empty list": {"files": []},
@@ -58,7 +65,7 @@ def test_bad_options_are_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["web.image", "web.kube", "web@.container", ".web.pod", "web.container.conf"]
+    "name", ["web.build", "web.json", "web@.container", ".web.pod", "web.container.conf"]
 )
 def test_a_name_that_is_none_of_the_generator_is_refused(name: str) -> None:
     build.refusal(plan([f"deploy/{name}"]))
@@ -75,6 +82,8 @@ def test_a_file_of_another_kind_is_refused() -> None:
         ("web.pod", "[Pod]\n", "web-pod.service"),
         ("data.volume", "[Volume]\nVolumeName=x\n", "data-volume.service"),
         ("lan.network", "[Network]\n", "lan-network.service"),
+        ("shop.kube", "[Kube]\n", "shop.service"),
+        ("web.image", "[Image]\n", "web-image.service"),
         ("web.container", "[Unit]\nServiceName=no\n[Container]\nServiceName=shop\n", "shop.service"),
     ],
 )

@@ -7,23 +7,18 @@ import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 import zstandard
 
 from installer.core.errors import TamperedError
-from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import FileEntry, blob_path
 from installer.core.format.payload import discard
 from installer.core.limits import MIB
 from installer.core.oci import documents, layout
-from installer.core.trust.verifier import pinned_key_trust
-from installer.core.verify import VerifiedBundle, open_trusted, verify_payload
 from tests.rig import bundlebuild as build
-from tests.rig import independent
 from tests.rig.imagebuild import Built, digest, layer, packed, tar
-from tests.rig.imageplan import Section, good, section
+from tests.rig.imageplan import Section, Sink, good, section, verify
 
 BASE = layer("base", 3000)
 APP = Built("shop/app:1.4.0", [BASE, layer("app")], form="zstd")
@@ -31,27 +26,6 @@ WEB = Built("shop/web:1.4.0", [BASE, layer("web")], form="zstd")
 ARM = Built("shop/app:1.4.0", [layer("arm")], platform="linux/arm64/v8", form="gzip")
 PLAIN = Built("shop/plain:2", [layer("plain")], form="tar")
 ALL = (APP, WEB, ARM, PLAIN)
-
-Sink = Callable[[FileEntry, Iterator[memoryview]], None]
-
-
-def verify(
-    medium: BundleSource | bytes, sink: Sink = discard, have: frozenset[str] = frozenset()
-) -> VerifiedBundle:
-    """Verifies as every command does."""
-    chosen = build.BytesMedium(medium) if isinstance(medium, bytes) else medium
-    clock = datetime.fromtimestamp(build.CREATED + 60, UTC)
-    trust = pinned_key_trust(build.key()[1])
-    trust._clock = lambda: clock
-    error: TamperedError | None = None
-    try:
-        return verify_payload(open_trusted(chosen, trust), sink=sink, have=have)
-    except TamperedError as caught:
-        error = caught
-        raise
-    finally:
-        if isinstance(medium, bytes) and not have:
-            independent.compare(medium, error, build.key()[1], images=True)
 
 
 def refused(made: Section, sink: Sink = discard) -> TamperedError:
