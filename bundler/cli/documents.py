@@ -18,6 +18,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
         "payload_bytes_at_most", "inputs", "excluded", "secrets_allowed", "requires",
     ),
     "schema": ("document",),
+    "find-images": ("directory", "images", "unused", "unsearched"),
     "sign": ("identity", "added", "signatures", "path", "sha256"),
     "approve": ("identity", "approvals", "path", "sha256", "outcome", "name", "verified", "withdrawn"),
     "verify": (
@@ -26,14 +27,16 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "inspect": (
         "view", "verified", "manifest", "payload_bytes", "file_count", "sensitive", "signatures", "approvals",
-        "provenance", "files", "links", "directories", "images", "documents", "strays", "partial_append",
-        "deploy", "configuration", "health", "risks", "programs", "risk_counts", "secrets_allowed",
-        "requires",
+        "provenance", "files", "links", "directories", "images", "whole_images", "documents", "strays",
+        "partial_append", "deploy", "configuration", "health", "risks", "programs", "risk_counts",
+        "secrets_allowed", "requires",
     ),
     "diff": (
         "files", "images", "new_layer_bytes", "shared_layer_bytes", "texts", "same_identity", "risk_changes",
         "payload_read", "verified",
     ),
+    "publish": ("target", "identity", "sha256", "size", "sent", "signed"),
+    "pull": ("path", "identity", "sha256", "size"),
     "installer": ("path", "size", "sha256", "platforms"),
     "completion": ("text",),
     "man": ("text",),

@@ -6,7 +6,7 @@ is left out, and where an alternative is typed, that one counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import typer
@@ -15,6 +15,17 @@ from installer.core.errors import UsageError
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+def list_templates(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line, in which `init --template` without a name is `init --list`."""
+    found = list(words)
+    # Before they are parsed: typer has no option whose value may be left out.
+    if found[:1] == ["init"] and "--template" in found:
+        at = found.index("--template")
+        if all(word.startswith("-") for word in found[at + 1 : at + 2]):
+            found[at] = "--list"
+    return found
 
 
 def is_typed(context: typer.Context, option: str) -> bool:

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from bundler import __version__
-from bundler.cli import approving, release, signing
+from bundler.cli import approving, published, release, signing
 from bundler.cli.defaults import take_defaults
+from bundler.cli.forms import list_templates
 from bundler.cli.options import Json, console
 from bundler.cli.trust import trust_app
 from installer.shared.child.environment import forget_loaders
@@ -55,7 +56,7 @@ def main() -> None:
         return
     try:
         # Everything that a command raises becomes a message and an exit code there.
-        sys.exit(run_app(console, app, sys.argv[1:], without_keys, take_defaults))
+        sys.exit(run_app(console, app, sys.argv[1:], arranged, take_defaults))
     finally:
         interrupts.ignore()
 
@@ -70,6 +71,15 @@ def without_keys(words: list[str]) -> list[str]:
 
     refuse_keys(words)
     return words
+
+
+def arranged(words: list[str]) -> list[str]:
+    """Return a command line as typer takes it.
+
+    Raises:
+        UsageError: There is a key in it.
+    """
+    return list_templates(without_keys(words))
 
 
 def _version(value: bool) -> None:
@@ -108,6 +118,7 @@ app.add_typer(trust_app, name="trust")
 for command, example in (
     (release.init, "Example: bundle init lan-chat --template service"),
     (release.schema, "Example: bundle schema > bundle.schema.json"),
+    (release.find_images, "Example: bundle find-images lan-chat"),
     (release.keygen, "Example: bundle keygen release    (writes release.key and release.pub)"),
     (release.create, "Example: bundle create v1.4.0 --key release.key"),
     (signing.sign, "Example: bundle sign dist/lan-chat-1.4.0.tar --key release.key"),
@@ -121,6 +132,11 @@ for command, example in (
     (signing.verify, "Example: bundle verify lan-chat-1.4.0.tar --key release.pub"),
     (release.inspect, "Example: bundle inspect lan-chat-1.4.0.tar images"),
     (release.diff, "Example: bundle diff lan-chat-1.4.0.tar lan-chat-1.5.0.tar"),
+    (
+        published.publish,
+        "Example: bundle publish lan-chat-1.4.0.tar oci://registry.lan/releases/lan-chat:1.4.0",
+    ),
+    (published.pull, "Example: bundle pull oci://registry.lan/releases/lan-chat:1.4.0"),
     (release.installer, "Example: bundle installer -o dist/install"),
 ):
     app.command(epilog=example)(command)

@@ -36,16 +36,19 @@ def init(
         Path, typer.Argument(metavar="DIR", help="Directory; created if it does not exist")
     ] = Path(),
     template: Annotated[
-        str, typer.Option(metavar="TEMPLATE", help="Name of the template; --list shows all")
+        str, typer.Option(metavar="TEMPLATE", help="Name of the template; without one, all are listed")
     ] = "service",
-    show_list: Annotated[bool, typer.Option("--list", help="Print the templates, and write nothing")] = False,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Print the templates, as --template does without a name")
+    ] = False,
     _json: Json = False,
 ) -> None:
-    """Create a bundle.yaml and its files from a template.
+    """Create a bundle.yaml and its files from a template, or add one, such as a pipeline, to a product.
 
-    The templates are service (or systemd) and compose.
+    The templates are service (or systemd), compose, helm, quadlet and script, which create a product, and
+    ansible, ci and monitoring, which add a directory to one.
     """
-    from bundler.commands.init import init_project, templates
+    from bundler.commands.init import init_project, is_addition, templates
 
     if show_list:
         found = templates()
@@ -57,7 +60,11 @@ def init(
     lines = [f"wrote {path}" for path in written]
     # The line can be pasted, whatever the directory is called.
     where = "" if directory == Path() else f" -C {shlex.quote(str(directory))}"
-    lines.append(f"next: `bundle create v0.1.0{where}`")
+    if is_addition(template):
+        lines = lines or [f"every file of {directory / template} is there already"]
+        lines.append(f"next: read {directory / template / 'README.md'}")
+    else:
+        lines.append(f"next: `bundle create v0.1.0{where}`")
     console.result(
         "\n".join(lines), lambda: {"changed": bool(written), "written": [str(path) for path in written]}
     )
@@ -72,6 +79,28 @@ def schema(_json: Json = False) -> None:
 
     found = bundle_schema()
     console.result(found.text, lambda: {"document": found.document}, asked_for=True)
+
+
+def find_images(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of the product; by default this one")
+    ] = Path(),
+    at: Annotated[
+        Path | None, typer.Option("-C", "--directory", metavar="DIR", help="The same, as for `create`")
+    ] = None,
+    _json: Json = False,
+) -> None:
+    """List the images that a product uses, ready to paste into bundle.yaml.
+
+    With a bundle.yaml in the directory, its steps are searched: Compose projects, quadlets with the manifests
+    that they name, and charts with every combination of values. Without one, all files are. Charts need Helm.
+    """
+    from bundler.commands.find_images import find_images as search
+
+    found = search(at or directory)
+    for each in found.unsearched:
+        console.warn(f"not searched: {each}")
+    console.result(found.text, found.as_json, asked_for=True)
 
 
 def keygen(

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Protocol, Self
 
 from bundler.image_sources.attachments import note
 from installer.core.errors import Problem
-from installer.core.format.manifest import Image, Layer
+from installer.core.format.manifest import Image, Layer, WholeImage
 
 
 # A protocol, not an abstract class: files, sockets and members of archives fit as they are.
@@ -84,6 +84,14 @@ class BlobSink(Protocol):
         """Store a configuration or manifest byte for byte, once; return its digest."""
         ...
 
+    def blob(self, stream: Readable, expected: ExpectedLayer) -> None:
+        """Store a blob of which nothing is known but digest and size, byte for byte, once.
+
+        Raises:
+            UnfitInputError: It has another digest or size.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
@@ -119,6 +127,7 @@ class ImageEntry:
         line: Line in bundle.yaml.
         name: `as`: name and tag in the bundle; empty for its own.
         scheme: `http` or `https` if a registry is written as a URL.
+        whole: Whether it is taken with its index, for all its platforms, and with its signatures.
     """
 
     kind: type[ImageSource]
@@ -127,6 +136,7 @@ class ImageEntry:
     line: int = 0
     name: str = ""
     scheme: str = ""
+    whole: bool = False
 
 
 class ImageSource(ABC):
@@ -184,6 +194,10 @@ class ImageSource(ABC):
         Raises:
             UnfitInputError: Images cannot be taken; all problems at once.
         """
+
+    def whole_images(self) -> tuple[WholeImage, ...]:
+        """Return the images that are packed as their makers pushed them; `resolve` was called before."""
+        return ()
 
     @abstractmethod
     def pack(self, sink: BlobSink) -> list[Image]:

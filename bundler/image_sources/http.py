@@ -83,6 +83,10 @@ def read_body(response: Response, size: int) -> bytes:
         raise ConnectionError(str(error)) from error
 
 
+class NoSuchImageError(UnfitInputError):
+    """The registry has nothing under a name, or does not say so to this login."""
+
+
 class Connection:
     """A registry.
 
@@ -232,7 +236,8 @@ class Connection:
             ),
             429: ("the registry has received too many requests", "try again later, or log in"),
         }.get(status, (f"the registry answers with status {status}", "check the log of the registry"))
-        return UnfitInputError(what, where=where, hint=hint)
+        kind = NoSuchImageError if status == 404 else UnfitInputError
+        return kind(what, where=where, hint=hint)
 
     def _unreachable(self, error: Exception | None, where: str) -> UnfitInputError:
         reason = _reason(error)

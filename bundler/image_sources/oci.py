@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bundler.image_sources.content import LayoutDirectory
-from bundler.image_sources.saved import read_images
+from bundler.image_sources.saved import LayoutWalk, read_images
 from bundler.image_sources.store import SavedImageSource
 from bundler.image_sources.walk import SavedImage
-from installer.core.errors import Problem, UnfitInputError
+from bundler.image_sources.whole import Near, saved_tag
+from installer.core.errors import Problem, TamperedError, UnfitInputError
+from installer.core.format.entries.whole_images import of_tag
+from installer.core.oci.documents import Descriptor
+from installer.core.oci.whole import parse_attached
 
 
 class LayoutSource(SavedImageSource):
@@ -43,4 +48,25 @@ class LayoutSource(SavedImageSource):
             hint = "give the directory of the layout; for a file, write `archive:` instead of `oci:`"
             raise UnfitInputError(what, where=self.where, hint=hint)
         self.payload = content = LayoutDirectory(path)
-        return read_images(content, self.platforms, self.skipped)
+        self.walk = LayoutWalk(content, self.platforms, whole=self.whole)
+        images = read_images(content, self.platforms, None if self.whole else self.skipped, self.walk)
+        if self.whole:
+            self.skipped += [what for entry, what in self.walk.beside if not self._near(entry, entry.digest)]
+        return images
+
+    def beside(self, digests: Sequence[str]) -> Iterable[Near]:
+        """Yield the outermost entries of the layout that belong to an image."""
+        for entry, _ in self.walk.beside:
+            near = self._near(entry, digests[0])
+            if near and {of_tag(near.tag), near.subject} & {*digests}:
+                yield near
+
+    def _near(self, entry: Descriptor, image: str) -> Near | None:
+        """Return how an entry belongs to an image; None where it says nothing of the kind."""
+        if tag := saved_tag(entry, image):
+            return Near(entry, tag)
+        try:
+            subject = parse_attached(*self.walk.checked(entry)).subject
+        except TamperedError:
+            return None  # copies of single platforms leave the blobs of the rest behind
+        return Near(entry, subject=subject) if subject else None

@@ -5,7 +5,7 @@ A tag is resolved once; after that everything is fetched by its digest and check
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from bundler.image_sources.attachments import artifact_type
 from bundler.image_sources.base import Readable
 from bundler.image_sources.faults import as_input
-from bundler.image_sources.http import TRIES, Connection, read_body, uses_plain_http
+from bundler.image_sources.http import TRIES, Connection, NoSuchImageError, read_body, uses_plain_http
 from bundler.image_sources.store import SavedImageSource
 from bundler.image_sources.walk import ImageWalk, SavedImage
+from bundler.image_sources.whole import Near, tags_of
 from installer.core.digest import oci_digest
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.limits import CHUNK
@@ -43,8 +44,12 @@ class RegistrySource(SavedImageSource):
     key = "registry"
     takes = "reference"
 
-    def __init__(self, place: Path | str, platforms: Sequence[str], reference: str = "") -> None:
-        super().__init__(place, platforms)
+    walk: _Repository
+
+    def __init__(
+        self, place: Path | str, platforms: Sequence[str], reference: str = "", *, whole: bool = False
+    ) -> None:
+        super().__init__(place, platforms, whole=whole)
         self._name = reference
 
     def find(self) -> list[SavedImage]:
@@ -66,19 +71,33 @@ class RegistrySource(SavedImageSource):
         host, repository = split_host(name)
         connection = Connection(host, plain=scheme == "http" if given else uses_plain_http(host))
         self.where = f"registry {bare}"
-        self.payload = walk = _Repository(connection, repository, self.where, self.platforms)
+        self.walk = self.payload = walk = _Repository(
+            connection, repository, self.where, self.platforms, whole=self.whole
+        )
         with as_input():
             root = walk.root(digest or tag or "latest")
             images = list(walk.entry(root, (reference,), root.digest, 0))
-            self.skipped += walk.skipped or walk.attached(root.digest)
+            # What a whole image has besides is not left out.
+            self.skipped += [] if self.whole else walk.skipped or walk.attached(root.digest)
             return images
+
+    def beside(self, digests: Sequence[str]) -> Iterable[Near]:
+        """Yield what the registry has under the tags of cosign, and what refers to the image by OCI 1.1."""
+        for tag in (tag for digest in digests for tag in tags_of(digest)):
+            # Only what is not there is left out: a signature that could not be fetched is missed much later.
+            with suppress(NoSuchImageError):
+                yield Near(self.walk.tagged(tag), tag)
+        for digest in digests:
+            yield from (Near(entry, subject=digest) for entry in self.walk.referring(digest))
 
 
 class _Repository(ImageWalk):
     """A repository: the walk from a tag down to the images, and their layers as payload."""
 
-    def __init__(self, connection: Connection, name: str, where: str, platforms: Sequence[str]) -> None:
-        super().__init__(where, platforms)
+    def __init__(
+        self, connection: Connection, name: str, where: str, platforms: Sequence[str], *, whole: bool
+    ) -> None:
+        super().__init__(where, platforms, whole=whole)
         self._connection = connection
         self._name = name
         self._known: dict[str, bytes] = {}
@@ -110,16 +129,52 @@ class _Repository(ImageWalk):
             media_type = documents.parse_document(data, self.where, media_type).media_type
         return documents.Descriptor(digest, len(data), media_type or documents.MANIFEST)
 
+    def tagged(self, tag: str) -> documents.Descriptor:
+        """Fetch the manifest of a tag that leads to no image.
+
+        Raises:
+            NoSuchImageError: There is none.
+        """
+        where = f"{self.where}: {tag}"
+        data = _document(self.get(f"manifests/{tag}", {"Accept": _ACCEPT}, where), where)
+        self._known[oci_digest(data)] = data
+        return documents.Descriptor(oci_digest(data), len(data), documents.MANIFEST)
+
+    def referring(self, digest: str) -> Sequence[documents.Descriptor]:
+        """Return the manifests that refer to one by OCI 1.1.
+
+        Raises:
+            UnfitInputError: The registry does not say.
+        """
+        # Without that part of the protocol, clients keep the list under a tag.
+        data = self._asked(f"referrers/{digest}")
+        try:
+            entries = documents.parse_index(data, self.where).manifests if data else ()
+        except TamperedError:
+            entries = ()
+        if entries:
+            return entries
+        tag = digest.replace(":", "-")
+        try:
+            data = _document(self.get(f"manifests/{tag}", {"Accept": _ACCEPT}, self.where), self.where)
+        except NoSuchImageError:
+            return ()
+        return documents.parse_index(data, f"{self.where}: {tag}").manifests
+
     def attached(self, digest: str) -> list[str]:
         """Return the types of what the registry has next to an image, as far as it answers."""
         tag = digest.replace(":", "-")
         found = [f"application/{kind}" for end, kind in _COSIGN_TAGS if self._asked(f"manifests/{tag}.{end}")]
+        return found + self.referrers(digest)
+
+    def referrers(self, digest: str) -> list[str]:
+        """Return the types of what refers to a manifest by OCI 1.1, as far as the registry answers."""
         # Registries older than OCI 1.1 have the list of referrers under a tag.
-        for path in (f"referrers/{digest}", f"manifests/{tag}"):
+        for path in (f"referrers/{digest}", f"manifests/{digest.replace(':', '-')}"):
             with suppress(TamperedError):
                 entries = documents.parse_index(self._asked(path), self.where).manifests
-                return found + [each.artifact or each.media_type for each in entries]
-        return found
+                return [each.artifact or each.media_type for each in entries]
+        return []
 
     def _asked(self, path: str) -> bytes:
         try:

@@ -23,7 +23,10 @@ _WHOLE = "load it into the engine that has the layer, and run `docker save`"
 
 
 def read_images(
-    content: Content, platforms: Sequence[str], skipped: list[str] | None = None
+    content: Content,
+    platforms: Sequence[str],
+    skipped: list[str] | None = None,
+    walk: LayoutWalk | None = None,
 ) -> list[SavedImage]:
     """Find the images for the given platforms in an archive or layout.
 
@@ -31,6 +34,7 @@ def read_images(
         content: The archive or the layout.
         platforms: Platforms of the bundle; images for others are not looked into.
         skipped: Takes what lies next to the images and is none.
+        walk: Goes through a layout, and is asked for more than its images afterwards.
 
     Returns:
         The images in the order in which they are described.
@@ -41,7 +45,7 @@ def read_images(
     with as_input():
         docker, index = content.resolve("manifest.json"), content.resolve("index.json")
         if index is not None:
-            walk = _LayoutWalk(content, platforms)
+            walk = walk or LayoutWalk(content, platforms)
             images = list(walk.images(index))
             if skipped is not None:
                 skipped += walk.skipped
@@ -62,11 +66,11 @@ def read_images(
     )
 
 
-class _LayoutWalk(ImageWalk):
+class LayoutWalk(ImageWalk):
     """The walk through a layout, in an archive or in a directory."""
 
-    def __init__(self, content: Content, platforms: Sequence[str]) -> None:
-        super().__init__(content.where, platforms)
+    def __init__(self, content: Content, platforms: Sequence[str], *, whole: bool = False) -> None:
+        super().__init__(content.where, platforms, whole=whole)
         self._content = content
 
     def images(self, name: str) -> Iterator[SavedImage]:
@@ -86,6 +90,7 @@ class _LayoutWalk(ImageWalk):
         return self._content.document(name), self._content.place(name)
 
     def place(self, name: str) -> str:
+        """Return how errors name a blob."""
         return self._content.place(name)
 
     def layer(self, layer: documents.Descriptor) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Self
 from bundler.image_sources.attachments import listed
 from bundler.image_sources.base import BlobSink, ImageEntry, ImageSource, ResolvedImage
 from bundler.image_sources.content import Payload
-from bundler.image_sources.faults import DAMAGED
+from bundler.image_sources.faults import DAMAGED, as_input
 from bundler.image_sources.saved import choose
-from bundler.image_sources.walk import SavedImage
+from bundler.image_sources.walk import ImageWalk, SavedImage
+from bundler.image_sources.whole import Near, SavedWhole, whole_image
 from installer.core.errors import UnfitInputError
-from installer.core.format.manifest import Image, Layer
+from installer.core.format.manifest import Image, Layer, WholeImage
 from installer.core.oci import documents
 
 
@@ -27,24 +28,30 @@ class SavedImageSource(ImageSource):
         place: The file or directory, or the reference.
         platforms: Platforms of the bundle.
         reference: Name of the image in the bundle; empty: all images, by their own names.
+        whole: Whether images are taken as their makers pushed them.
 
     Attributes:
         where: How errors name the place.
         payload: The layers; `find` sets it.
+        walk: The way to the images; `find` sets it where whole images are possible.
     """
 
     payload: Payload
+    walk: ImageWalk
 
     @classmethod
     def from_entries(cls, entries: Sequence[ImageEntry], platforms: Sequence[str]) -> Self:
         """Return the source of one entry."""
         (entry,) = entries
         location = f"{entry.scheme}://{entry.reference}" if entry.scheme else entry.reference
-        return cls(entry.path or location, platforms, entry.name)
+        place, more = entry.path or location, {"whole": True} if entry.whole else {}
+        return cls(place, platforms, entry.name, **more)
 
-    def __init__(self, place: Path | str, platforms: Sequence[str], reference: str = "") -> None:
+    def __init__(
+        self, place: Path | str, platforms: Sequence[str], reference: str = "", *, whole: bool = False
+    ) -> None:
         self.place, self.where = place, str(place)
-        self.platforms, self.reference = platforms, reference
+        self.platforms, self.reference, self.whole = platforms, reference, whole
 
     @abstractmethod
     def find(self) -> list[SavedImage]:
@@ -71,18 +78,48 @@ class SavedImageSource(ImageSource):
             what = f"contains no image, but {listed(self.skipped)}"
             hint = "give the reference or the file of the image itself"
             raise UnfitInputError(what, where=self.where, hint=hint)
-        return choose(images, self.platforms, self.where, self.reference)
+        platforms = [*self.platforms]
+        if self.whole:
+            # Those of the bundle first: what Docker loads of several platforms is the first one.
+            platforms += sorted({image.platform for image in images} - set(platforms))
+        return choose(images, platforms, self.where, self.reference)
+
+    def beside(self, digests: Sequence[str]) -> Iterable[Near]:
+        """Return what lies next to an image and belongs to it; nothing by default."""
+        del digests
+        return ()
+
+    @cached_property
+    def _wholes(self) -> tuple[SavedWhole, ...]:
+        groups: dict[str, list[SavedImage]] = {}
+        for reference, image in self.chosen if self.whole else ():
+            groups.setdefault(reference, []).append(image)
+        with as_input():
+            return tuple(whole_image(self.walk, *row, self.beside) for row in groups.items())
+
+    def whole_images(self) -> tuple[WholeImage, ...]:
+        """Return the images that are packed as their makers pushed them; see `ImageSource`."""
+        return tuple(each.described() for each in self._wholes)
 
     def resolve(self) -> list[ResolvedImage]:
         """Find the images without reading payload; see `ImageSource`."""
-        return [image.resolved(reference) for reference, image in self.chosen]
+        found = [image.resolved(reference) for reference, image in self.chosen]
+        for each in self._wholes:
+            at = next(at for at, image in enumerate(found) if image.reference == each.reference)
+            blobs, payload = found[at].blobs + each.blobs, found[at].payload + each.payload
+            found[at] = replace(found[at], blobs=blobs, payload=payload)
+        return found
 
     def pack(self, sink: BlobSink) -> list[Image]:
         """Store the images, reading each layer that the sink lacks; see `ImageSource`."""
-        return [
+        images = [
             store_image(reference, image, self.layers(image, sink), sink, self.where)
             for reference, image in self.chosen
         ]
+        for each in self._wholes:
+            own = [image for image in images if image.reference == each.reference]
+            each.store(own, self.payload, sink, self.where)
+        return images
 
 
 def store_image(

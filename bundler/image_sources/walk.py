@@ -59,15 +59,20 @@ class ImageWalk(ABC):
     Args:
         where: How errors name the place.
         platforms: Platforms of the bundle; images for others are named and not looked into.
+        whole: Whether images for all platforms are wanted.
 
     Attributes:
         skipped: The type of each thing that is no image, such as a signature.
+        indexes: The bytes of the outermost indexes, by their digests.
+        beside: The outermost entries that are no images, each with what it is instead.
     """
 
-    def __init__(self, where: str, platforms: Sequence[str]) -> None:
+    def __init__(self, where: str, platforms: Sequence[str], *, whole: bool = False) -> None:
         self.where = where
-        self._platforms = platforms
+        self._platforms, self._whole = platforms, whole
         self.skipped: list[str] = []
+        self.indexes: dict[str, bytes] = {}
+        self.beside: list[tuple[documents.Descriptor, str]] = []
 
     @abstractmethod
     def document(self, entry: documents.Descriptor) -> tuple[bytes, str]:
@@ -97,7 +102,7 @@ class ImageWalk(ABC):
         """
         # The media type alone tells nothing: BuildKit and cosign write manifests, too.
         if entry.artifact:
-            self.skipped.append(entry.artifact)
+            self._skip(entry, top, entry.artifact)
             return
         if entry.platform and not self._wanted(entry.platform):
             yield SavedImage(names, top, entry.platform, b"", None, ())
@@ -109,19 +114,29 @@ class ImageWalk(ABC):
                 raise TamperedError(
                     f"has indexes nested deeper than {documents.MAX_DEPTH} levels", where=self.where
                 )
-            data, where = self._checked(entry)
+            data, where = self.checked(entry)
+            if entry.digest == top:
+                self.indexes[top] = data
+            elif self._whole:
+                what, hint = "has an index within its index", "take the image without `whole: true`"
+                raise TamperedError(what, where=self.where, hint=hint)
             for below in documents.parse_index(data, where, entry.media_type).manifests:
                 yield from self.entry(below, names, top, depth + 1)
         else:
-            self.skipped.append(entry.media_type)
+            self._skip(entry, top, entry.media_type)
+
+    def _skip(self, entry: documents.Descriptor, top: str, what: str) -> None:
+        self.skipped.append(what)
+        if entry.digest == top:
+            self.beside.append((entry, what))
 
     def _image(self, entry: documents.Descriptor, names: tuple[str, ...], top: str) -> Iterator[SavedImage]:
-        data, where = self._checked(entry)
+        data, where = self.checked(entry)
         if artifact := artifact_type(data, where):
-            self.skipped.append(artifact)
+            self._skip(entry, top, artifact)
             return
         manifest = documents.parse_manifest(data, where, entry.media_type)
-        config, config_where = self._checked(manifest.config)
+        config, config_where = self.checked(manifest.config)
         about = documents.parse_config(config, config_where)
         # The variant may be missing in one of the two.
         if entry.platform and entry.platform.split("/")[:2] != about.platform.split("/")[:2]:
@@ -141,7 +156,12 @@ class ImageWalk(ABC):
         )
         yield SavedImage(names, top, about.platform, config, data, layers)
 
-    def _checked(self, entry: documents.Descriptor) -> tuple[bytes, str]:
+    def checked(self, entry: documents.Descriptor) -> tuple[bytes, str]:
+        """Return the bytes of a document that has the digest and size of its descriptor, and its place.
+
+        Raises:
+            TamperedError: It does not have them.
+        """
         data, where = self.document(entry)
         try:
             documents.check_blob(data, entry, where)
@@ -150,4 +170,4 @@ class ImageWalk(ABC):
         return data, where
 
     def _wanted(self, platform: str) -> bool:
-        return any(documents.platform_matches(wanted, platform) for wanted in self._platforms)
+        return self._whole or any(documents.platform_matches(wanted, platform) for wanted in self._platforms)

@@ -1,0 +1,1 @@
+"""Bundles to and from a registry or a web server of the site."""

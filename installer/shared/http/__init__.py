@@ -1,0 +1,1 @@
+"""HTTP to servers of a site: own certificates, nothing from the environment, bounded in time and size."""
