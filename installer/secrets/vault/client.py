@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from installer.host.context import Context
+from installer.secrets.site_settings import tls_context
 from installer.secrets.store import StoreError
 from installer.secrets.vault import faults
-from installer.secrets.vault.settings import Settings
-from installer.secrets.vault.transport import LargeError, LateError, new_session, tls_context
+from installer.secrets.vault.settings import SETTINGS, Settings
+from installer.shared.http.session import LargeError, LateError, new_session
 
 if TYPE_CHECKING:
     from hvac import Client
@@ -61,7 +62,7 @@ class VaultClient:
 
     def __init__(self, context: Context, settings: Settings) -> None:
         self.context, self.settings = context, settings
-        self.tls = tls_context(context.system, settings)
+        self.tls = tls_context(context.system, settings.address, settings.ca_file, SETTINGS)
         self.api = self._api()
         self.requests = 0
 
@@ -78,7 +79,7 @@ class VaultClient:
             verify=True,
             timeout=self.settings.timeout,
             allow_redirects=False,
-            session=new_session(self.settings, self.tls),
+            session=new_session(self.tls, self.settings.timeout, self.settings.proxy),
             adapter=RawAdapter,
             namespace=self.settings.namespace,
             ignore_exceptions=True,

@@ -5,17 +5,15 @@ Never a text of the server, which may repeat what it was sent.
 
 from __future__ import annotations
 
-import socket
-import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from installer.secrets.store import StoreError
 from installer.secrets.vault.settings import SETTINGS, Settings
+from installer.shared.http.faults import Server, SlowError
+from installer.shared.http.faults import unreachable as why_unreachable
 
-_EXPIRED, _NOT_YET, _WRONG_NAME = 10, 9, (62, 63, 64)
-"""Numbers of OpenSSL: X509_V_ERR_…"""
 NO_NAMESPACE = ("the Vault does not know the namespace", f"check namespace in {SETTINGS}")
 _STANDBY = (429, 472, 473)
 
@@ -74,67 +72,17 @@ def unable(settings: Settings, status: int, health: Mapping[str, Any]) -> StoreE
 
 def unreachable(settings: Settings, error: BaseException) -> StoreError:
     """Return why there was no answer."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return _untrusted(settings, cause)
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError):
-            return _no_tls(settings, cause)
-    name = f"the Vault {settings.address}"
-    via = f" through the proxy {settings.proxy}" if settings.proxy else ""
-    for cause in causes:
-        if isinstance(cause, TimeoutError):
-            return slow(settings)
-        if isinstance(cause, socket.gaierror):
-            what = f"{name} cannot be reached{via}: its name is not known"
-            return StoreError(what, f"check address in {SETTINGS}, and /etc/resolv.conf or /etc/hosts")
-        if isinstance(cause, OSError) and cause.strerror:
-            what = f"{name} cannot be reached{via}: {cause.strerror}"
-            return StoreError(what, f"check address in {SETTINGS}, whether the server runs, and firewalls")
-    what = f"{name} broke off the connection{via}, or did not answer in HTTP"
-    return StoreError(what, f"check address in {SETTINGS}: https:// or http://, host and port")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those inside of it, which requests and urllib3 wrap in several ways."""
-    pending, seen = [error], set[int]()
-    while pending:
-        each = pending.pop(0)
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        inside = [getattr(each, "reason", None), *each.args, each.__cause__, each.__context__]
-        pending += [inner for inner in inside if isinstance(inner, BaseException)]
-
-
-def _untrusted(settings: Settings, error: ssl.SSLCertVerificationError) -> StoreError:
-    name = f"the certificate of the Vault {settings.address}"
-    if error.verify_code in (_EXPIRED, _NOT_YET):
-        when = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
-        return StoreError(f"{name} {when}", "renew it on the server; check the clock of this host: `date -u`")
-    if error.verify_code in _WRONG_NAME:
-        host = urlsplit(settings.address).hostname
-        return StoreError(f"{name} is not for {host}", f"use a name that it has in address in {SETTINGS}")
-    if settings.ca_file:
-        what = f"{name} was not issued by a CA in {settings.ca_file}"
-        return StoreError(what, "put the certificate of the CA that issued it into that file")
-    what = f"{name} was not issued by a CA that this host trusts"
-    return StoreError(what, f"give ca_file in {SETTINGS}: the certificate of the CA that issued it")
-
-
-def _no_tls(settings: Settings, error: ssl.SSLError) -> StoreError:
-    reason = (error.reason or "").replace("_", " ").lower()
-    if "wrong version number" in reason or "record layer failure" in reason:
-        what = f"{settings.address} does not speak TLS"
-        return StoreError(what, f"check the port of address in {SETTINGS}, and the listener of the server")
-    if "certificate required" in reason or "bad certificate" in reason:
-        what = f"the Vault {settings.address} refuses the certificate of this host, or wants one"
-        return StoreError(
-            what, f"use the method cert in {SETTINGS}, with a certificate that the server trusts"
-        )
-    what = f"no TLS connection to the Vault {settings.address}: {reason or 'the server broke it off'}"
-    return StoreError(
-        what, "compare the versions of TLS and the ciphers of the server: TLS 1.2 or later is needed"
+    server = Server(
+        "Vault",
+        settings.address,
+        urlsplit(settings.address).hostname or "",
+        f"address in {SETTINGS}",
+        f"give ca_file in {SETTINGS}: the certificate of the CA that issued it",
+        settings.ca_file,
+        settings.proxy,
+        f"use the method cert in {SETTINGS}, with a certificate that the server trusts",
     )
+    try:
+        return StoreError(*why_unreachable(server, error))
+    except SlowError:
+        return slow(settings)

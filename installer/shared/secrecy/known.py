@@ -82,6 +82,11 @@ class Secrets:
         self._any()
         return self.withheld or (self._base.why_withheld() if self._base is not None else "")
 
+    def has_lines(self) -> bool:
+        """Return whether one of the secrets has several lines: it is recognised as a whole only."""
+        own = self._any() and any("\n" in value for value in self._values)
+        return own or (self._base is not None and self._base.has_lines())
+
     def spans(self, text: str) -> list[Span]:
         """Return where secrets stand in a text, in any of their spellings; they may overlap."""
         return self._spans(text) if self._any() else []
@@ -223,6 +228,8 @@ def _spellings(value: str) -> Iterator[str]:
     if not (value.isascii() and value.isalnum()):
         in_json = json.dumps(value)[1:-1]
         yield in_json
+        # JSON in JSON: an object of Kubernetes in an annotation, a setting of a container.
+        yield json.dumps(in_json)[1:-1]
         # Programs in Go escape these, too.
         yield "".join(f"\\u{ord(letter):04x}" if letter in "<>&" else letter for letter in in_json)
         yield json.dumps(value, ensure_ascii=False)[1:-1]

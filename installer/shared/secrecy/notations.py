@@ -84,6 +84,17 @@ _BARE = tuple(
         # user admin insecure-password x; stats auth admin:x
         r"\buser\s{1,8}\S{1,128}\s{1,8}(?:insecure-)?password\s{1,8}(?P<value>\S{1,1024})",
         r"\bstats\s{1,8}auth\s{1,8}[^\s:]{1,128}:(?P<value>\S{1,1024})",
+        # https://0123…@sentry.lan/4, the address to which a program reports its errors
+        r"://(?P<value>[0-9a-f]{32})@",
+        # db.lan:5432:chat:u:x, a line of .pgpass; addresses of IPv6 and Ethernet have only digits
+        r"^(?![0-9A-Fa-f:.%/]+\s*$)[^\s:#]{1,255}:(?:\d{1,5}|\*):[^\s:]{1,128}:[^\s:]{1,128}:(?P<value>\S.{0,1023})",
+        # SNMP: rocommunity x, snmp-server community x RO, com2sec admin default x, trap2sink h x
+        r"\b(?:ro|rw)community6?\s{1,8}[\"']?(?P<value>[^\s\"']{1,256})",
+        r"\b(?:snmp-server|snmp)\s{1,8}community\s{1,8}(?P<value>\S{1,256})",
+        r"\bcom2sec6?\s{1,8}(?:-Cn\s{1,8}\S{1,128}\s{1,8})?\S{1,128}\s{1,8}\S{1,255}\s{1,8}(?P<value>\S{1,256})",
+        r"\b(?:trap2?|inform)sink\s{1,8}\S{1,255}\s{1,8}(?P<value>\S{1,256})",
+        rf"\bcreateUser\s(?:[^\n]{{0,200}}?\s)?(?:MD5|SHA[\d-]{{0,4}})\s{{1,8}}(?P<value>{_QUOTED}|\S{{1,1024}})",
+        rf"\bcreateUser\s(?:[^\n]{{0,600}}?\s)?(?:DES|AES[\d-]{{0,4}})\s{{1,8}}(?P<value>{_QUOTED}|\S{{1,1024}})",
     )
 )
 _PAIR_NAME = re.compile(
@@ -93,7 +104,7 @@ _PAIR_VALUE = re.compile(r"^\s{0,200}[\"']?value[\"']?\s?:\s{1,8}(?P<value>\S.*)
 _BLOCK = re.compile(r"[|>][-+0-9]{0,3}")
 _HINT = re.compile(
     r"pass|pwd|pw|psk|secret|token|cred|auth|key|bearer|basic|jwt|cookie|://|identified|-u |--user|jdbc"
-    r"|mysql|mariadb|redis-cli",
+    r"|mysql|mariadb|redis-cli|community|com2sec|sink|createuser|:(?:\d{1,5}|\*):",
     re.IGNORECASE,
 )
 _MORE = re.compile(r"[,&;{}<>\[\]]|\s\w+=")
@@ -103,6 +114,8 @@ _REFERENCE = re.compile(
     r"\$\w*|\$\{[^{}]*\}|\$\([^()]*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{%.*%\}|%\(\w+\)s|%\w*%?|<[a-z][\w .-]*>"
     r"|@[A-Z][A-Z0-9_]*@"
     r"|[a-z][a-z+.-]*://\S*|/(?:run|etc)/\S*|(?:file|env|vault):\S*"
+    # Jenkins: the name of an entry in its store.
+    r"|credentials\(['\"][\w.-]{1,128}['\"]\)"
 )
 _NO_VALUE = re.compile(
     r"true|false|yes|no|on|off|null|none|nil|undefined|required|optional|enabled|disabled|default|changeme"

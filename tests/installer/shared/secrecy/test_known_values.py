@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
@@ -22,9 +23,9 @@ def test_a_value_is_hidden_in_every_spelling() -> None:
     secret = 'p<a"s s/+&1'
     shown = known(secret).hide(
         f'{secret} p&lt;a&quot;s s/+&amp;1 p%3Ca%22s%20s%2F%2B%261 "p<a\\"s s/+&1" '
-        f"{base64.b64encode(secret.encode()).decode()}"
+        f"{base64.b64encode(secret.encode()).decode()} {json.dumps(json.dumps(secret))}"
     )
-    assert shown == '*** *** *** "***" ***'
+    assert shown == '*** *** *** "***" *** "\\"***\\""'
 
 
 @pytest.mark.parametrize(
@@ -189,3 +190,28 @@ def test_sources_are_asked_once_and_only_when_something_is_hidden() -> None:
     assert not asked
     assert [secrets.hide("hunter22"), secrets.hide("a hunter22")] == ["***", "a ***"]
     assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        ("plain=hunter11", "plain=hunter22", "-plain=***\n+plain=***"),
+        ("login hunter11 now", "login hunter22 now", "-login *** now\n+login *** now"),
+        ("hunter11", "hunter22", "-***\n+***"),
+        ("a hunter11 b pass c", "a hunter22 b hunter22 c", "-a *** b *** c\n+a *** b *** c"),
+        ("one\nx=hunter11", "x=hunter22", "-one\n-x=***\n+x=***"),
+        ("x=hunter11\ny hunter11", "x=hunter22\ny", "-x=***\n-y ***\n+x=***\n+y"),
+        ("other=hunter11", "plain=hunter22", "-other=hunter11\n+plain=***"),
+    ],
+)
+def test_what_stood_where_a_secret_stands_now_is_secret_too(old: str, new: str, shown: str) -> None:
+    made = diff("/x", f"{old}\n".encode(), f"{new}\n".encode(), secrets=Secrets().also(["hunter22"])).text
+    assert made.partition("@@\n")[2] == shown
+
+
+def test_long_texts_full_of_secrets_are_compared_in_the_time_of_their_size() -> None:
+    old = "".join(f"k{number} hunter11 a a\nx\n" for number in range(4000))
+    made = diff(
+        "/x", old.encode(), old.replace("ter11", "ter22").encode(), secrets=Secrets().also(["hunter22"])
+    )
+    assert "hunter" not in made.text

@@ -69,6 +69,16 @@ NOTATIONS = {
     "redis-cli": "redis-cli -h db -a {} ping",
     "HAProxy user": "  user admin insecure-password {}",
     "HAProxy statistics": "  stats auth admin:{}",
+    "pgpass": "db.lan:5432:chat:u:{}",
+    "pgpass, any port": "*:*:*:u:{}",
+    "SNMP, read": "rocommunity {} 10.0.0.0/8",
+    "SNMP, write, IPv6": "rwcommunity6 '{}' default",
+    "SNMP, security name": "com2sec -Cn ctx readonly 10.0.0.0/8 {}",
+    "SNMP, traps": "trap2sink monitor.lan {}",
+    "SNMP, informs": "informsink monitor.lan {} 162",
+    "SNMP, user": "createUser admin SHA-256 {} AES",
+    "SNMP, privacy": 'createUser -e 0x80 admin SHA "one two" AES "{}"',
+    "SNMP of a switch": "snmp-server community {} RO",
 }
 
 
@@ -85,6 +95,12 @@ def test_a_secret_is_hidden_in_every_notation(notation: str) -> None:
 def test_what_a_notation_names_is_hidden_elsewhere_too(notation: str) -> None:
     line = NOTATIONS[notation].format(S)
     assert S not in diff("/x", f"{line}\n".encode(), f"now {S} stands alone\n".encode()).text
+
+
+def test_the_key_in_the_address_of_an_error_collector_is_hidden() -> None:
+    assert list(mask([f"SENTRY_DSN=https://{'0f' * 16}@sentry.lan/4"])) == [
+        "SENTRY_DSN=https://***@sentry.lan/4"
+    ]
 
 
 LINES = {
@@ -147,6 +163,13 @@ def test_a_secret_far_behind_in_a_long_line_is_hidden() -> None:
         "user chat; stats enable",
         "stats auth-realm Restricted",
         "cookie SRV insert indirect nocache",
+        "root:x:0:0:root:/root:/bin/bash",
+        "00:16:3e:5e:6c:00",
+        "fe80:1234:5678:9abc:def0::1",
+        "2026-11-30T13:15:01 started",
+        "127.0.0.1:8080:80/tcp",
+        "community: welcome",
+        "kitchen sink included",
     ],
 )
 def test_what_is_no_secret_stays(line: str) -> None:
@@ -176,6 +199,7 @@ def test_references_are_no_secrets() -> None:
         "token: secret://vault/x",
         "secret: {{ db.secret }}",
         "password: true",
+        "COSIGN_PASSWORD = credentials('cosign-password')",
     ]
     assert not secrets_of(lines)
 
@@ -185,6 +209,7 @@ def test_references_are_no_secrets() -> None:
     [
         *("a" * 200_000, "'x" * 100_000, "<a " * 70_000, "password " * 20_000, "-=" * 100_000),
         *("mysql -" * 30_000, "redis-cli " * 20_000, "user x " * 30_000, "stats auth " * 20_000),
+        *("createUser " * 20_000, "com2sec a " * 20_000, "trap2sink " * 20_000, "a:1:b:" * 30_000),
     ],
 )
 def test_long_lines_do_not_take_long(text: str) -> None:
