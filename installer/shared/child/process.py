@@ -29,6 +29,8 @@ _TURN = 0.05
 """Seconds after which a wait looks for a signal and for the end of the child."""
 
 
+Heard = Callable[[bytes], None]
+Told = Callable[[Sequence[bytes]], None]
 _TOO_LONG = b"(a line of more than 1 MiB; not shown)"
 
 
@@ -90,6 +92,8 @@ def run(
     cwd: str | None = None,
     inherited: Sequence[int] = (),
     memory: int = 0,
+    heard: Heard | None = None,
+    told: Told | None = None,
 ) -> Completed:
     """Run a child and wait for it. If this process is killed meanwhile, so is the child.
 
@@ -103,6 +107,9 @@ def run(
         inherited: Descriptors that it keeps open, and all that it starts: held locks, for example.
         memory: Bytes that it, and each process that it starts, may write to; where the host is short of
             memory they are ended before any other. 0: no limit, for programs that leave services running.
+        heard: Is given each line of its standard output when it is complete, without its end. An error that
+            it raises kills the child, and passes through.
+        told: Is given the lines of its standard output and its errors, as they come, without their ends.
 
     Returns:
         The result; a program that cannot be started has status 127 and raises nothing.
@@ -123,7 +130,7 @@ def run(
             return Completed(tuple(argv), 127, b"", f"{argv[0]}: {error.strerror}".encode())
         with child:
             try:
-                pipes, timed_out = _talk(child, stdin, time.monotonic() + timeout)
+                pipes, timed_out = _talk(child, stdin, time.monotonic() + timeout, heard, told)
             except BaseException:
                 _kill(child)
                 raise
@@ -151,9 +158,13 @@ def _prepared(memory: int) -> Callable[[], None]:
 
 
 def _talk(
-    child: subprocess.Popen[bytes], stdin: bytes | Iterable[bytes], deadline: float
+    child: subprocess.Popen[bytes],
+    stdin: bytes | Iterable[bytes],
+    deadline: float,
+    heard: Heard | None,
+    told: Told | None,
 ) -> tuple[_Pipes, bool]:
-    with _Pipes(child, stdin) as pipes:
+    with _Pipes(child, stdin, heard, told) as pipes:
         while child.poll() is None:
             # A safe point: the child is killed, and the caller decides what that means.
             interrupts.check()
@@ -178,13 +189,21 @@ def _talk(
 class _Pipes:
     """The pipes to and from a child; of what it writes, the end is kept."""
 
-    def __init__(self, child: subprocess.Popen[bytes], stdin: bytes | Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        stdin: bytes | Iterable[bytes],
+        heard: Heard | None,
+        told: Told | None,
+    ) -> None:
         assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018
         pieces = [stdin] if isinstance(stdin, bytes) else stdin
         self._pieces = (memoryview(each) for each in pieces if each)
         self._stdin, self._unsent = child.stdin, next(self._pieces, memoryview(b""))
         self._out, self._err = child.stdout, child.stderr
         self._cut = set[int]()
+        self._heard, self._begun = heard, bytearray()
+        self._told, self._rests = told, {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
         self._buffers = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
         self._selector = selectors.DefaultSelector()
 
@@ -201,6 +220,9 @@ class _Pipes:
 
     def __exit__(self, *_error: object) -> None:
         self._selector.close()
+        # What ends without a line break is a line, too; after an error nobody listens.
+        if self._told is not None and _error[0] is None:
+            self._told([_whole_line(rest) for rest in self._rests.values() if rest])
 
     @property
     def open(self) -> bool:
@@ -240,11 +262,26 @@ class _Pipes:
             return 0
         buffer = self._buffers[fd]
         buffer += chunk
+        if self._heard is not None and pipe is self._out:
+            self._tell(self._heard, chunk)
+        if self._told is not None:
+            *lines, rest = (self._rests[fd] + chunk).split(b"\n")
+            # Cut, so that it does not fill the memory; `_whole_line` tells.
+            self._rests[fd] = rest[: OUTPUT_LIMIT + 1]
+            if lines:
+                self._told([_whole_line(line) for line in lines])
         # The last bytes: the reason of a failure is at the end of a log.
         if len(buffer) > OUTPUT_LIMIT:
             self._cut.add(fd)
             del buffer[:-OUTPUT_LIMIT]
         return len(chunk)
+
+    def _tell(self, heard: Heard, chunk: bytes) -> None:
+        *lines, rest = (bytes(self._begun) + chunk).split(b"\n")
+        # A line without an end must not fill the memory: without its middle it is no event, whatever it was.
+        self._begun = bytearray(rest[:OUTPUT_LIMIT])
+        for line in lines:
+            heard(line)
 
     def _send(self) -> None:
         try:
@@ -256,6 +293,11 @@ class _Pipes:
         if not self._unsent:
             self._selector.unregister(self._stdin)
             self._stdin.close()
+
+
+def _whole_line(line: bytes) -> bytes:
+    # Half of a secret is not recognised.
+    return line if len(line) <= OUTPUT_LIMIT else _TOO_LONG
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

@@ -26,11 +26,13 @@ class Rendered:
         data: The bytes, or why there are none.
         confidential: Whether they depend on a secret.
         spans: The first character of each secret in them, and the one behind it.
+        referring: If they do, the same with the references in place of the secrets; None where there is none.
     """
 
     data: bytes | RenderError = field(repr=False)
     confidential: bool = False
     spans: tuple[tuple[int, int], ...] = ()
+    referring: bytes | RenderError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +86,4 @@ class Rendering:
                 yield Rendered(made)
             else:
                 spans = self.secrets.spans(made.decode("utf-8", "replace"))
-                yield Rendered(made, confidential=True, spans=tuple(spans))
+                yield Rendered(made, confidential=True, spans=tuple(spans), referring=other)

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from installer.core.format.entries.config_file import command_text
+from installer.core.format.entries.method_spec import Option
 from installer.core.format.manifest import Deployment, FileEntry, Manifest
-from installer.core.format.methods import SPECS, Option, installed_by_method
+from installer.core.format.methods import SPECS, installed_by_method
 from installer.core.limits import LIMITS
 from installer.core.risk.commands import suspicious
 from installer.core.risk.risk import KINDS, Found, Further, Program, Risk
 from installer.shared.rendering.env_file import read as read_env_file
 from installer.shared.rendering.variables import Filler
-from installer.shared.review.yaml_values import NotReadableError, yaml_values
+from installer.shared.review.yaml_values import NotReadableError, yaml_documents, yaml_values
 from installer.shared.secrecy.known import Secrets
 from installer.shared.terminal.listing import more
 
@@ -149,6 +150,16 @@ def _steps(manifest: Manifest, read: Read, rendered: Mapping[str, bytes] | None)
         while ahead:
             option, path, base = ahead.popleft()
             entry = entries.get(path)
+            # A compiled program cannot be read, and its size must not keep others from being examined.
+            if entry is not None and option.is_tool and path not in examined:
+                examined.add(path)
+                yield Risk(
+                    "root", path, f"is a program that runs as root ({option.key}); it cannot be examined"
+                )
+            # Thousands of files of others: one finding, and no reading that keeps others from being examined.
+            if entry is not None and option.summary and bases[option.key] not in examined:
+                examined.add(bases[option.key])
+                yield Risk("root", path, option.summary)
             # Two steps may name one file; a file that is not there is refused elsewhere.
             if entry is None or path in examined or not (option.examine or option.is_program):
                 continue
@@ -172,6 +183,11 @@ def _steps(manifest: Manifest, read: Read, rendered: Mapping[str, bytes] | None)
 def _of_site(step: Deployment, name: str, data: bytes | None, filler: Filler | None, *, known: bool) -> Found:
     """Yield what a file of the site adds to a step, or that it may add something."""
     where = f"{name} of the site"
+    examined = [option for option in SPECS[step.method].options if option.is_yaml and option.examine]
+    if not examined:
+        # An inventory adds nothing to what runs, but places where it does.
+        yield Risk("root", where, f"says on which hosts the step {step.method} runs")
+        return
     if data is None:
         if not known:
             yield Risk("unread", where, f"a site may add it to the step {step.method}")
@@ -182,8 +198,8 @@ def _of_site(step: Deployment, name: str, data: bytes | None, filler: Filler | N
         yield Risk("unread", where, str(error))
         return
     content = filler.fill(content) if filler else content
-    for option in SPECS[step.method].options:
-        if option.is_yaml and option.examine:
+    for option in examined:
+        if option.examine:
             yield from option.examine(where, content)
 
 
@@ -207,7 +223,10 @@ def _file(
         yield from _unread(entry, option, f"cannot be read: {error.strerror or error}")
         return
     try:
-        content: Any = yaml_values(data) if option.is_yaml else data.decode("utf-8")
+        if entry.path.endswith(option.manifests):
+            content: Any = yaml_documents(data)
+        else:
+            content = yaml_values(data) if option.is_yaml else data.decode("utf-8")
     except (NotReadableError, UnicodeDecodeError) as error:
         why = str(error) if isinstance(error, NotReadableError) else "is a binary file"
         yield from _unread(entry, option, why)

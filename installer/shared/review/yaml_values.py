@@ -6,7 +6,7 @@ that is inspected may be anybody's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,13 +33,23 @@ def yaml_values(data: bytes) -> Any:
     Raises:
         NotReadableError: It is no YAML, is too large, has a key that is not text, or one that is there twice.
     """
+    return _read(data, lambda builder: builder.document())
+
+
+def yaml_documents(data: bytes) -> list[Any]:
+    """Return the values of each document of a YAML text; see `yaml_values`. The bounds are those of all."""
+    found: list[Any] = _read(data, lambda builder: list(builder.documents()))
+    return found
+
+
+def _read(data: bytes, build: Callable[[_Builder], Any]) -> Any:
     import yaml
 
     if len(data) > MAX_BYTES:
         raise NotReadableError(f"is larger than {MAX_BYTES // 1024} KiB")
     try:
         events = yaml.parse(data.decode("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return _Builder(events).document()
+        return build(_Builder(events))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise NotReadableError(f"is not YAML{f' (line {mark.line + 1})' if mark else ''}") from None
@@ -68,6 +78,7 @@ class _Builder:
         self._anchors: dict[str, _Made | None] = {}
 
     def document(self) -> Any:
+        """Return the value of the one document."""
         import yaml
 
         value: Any = None
@@ -79,6 +90,16 @@ class _Builder:
                     _refuse(event, "contains a second YAML document")
                 value = self._node(next(self._events), 0).value
         return value
+
+    def documents(self) -> Iterator[Any]:
+        """Yield the value of each document."""
+        import yaml
+
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                # An alias means nothing in the next document.
+                self._anchors.clear()
+                yield self._node(next(self._events), 0).value
 
     def _node(self, event: Event, depth: int) -> _Made:
         import yaml

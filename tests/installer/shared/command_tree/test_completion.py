@@ -136,7 +136,8 @@ def test_a_script_or_a_page_is_a_document_too(program: str, app: Any, words: tup
     found = Document.read(printed(program, *words, "--json"))
     prefix = "" if program == "install" else "bundle-"
     assert (found["schema"], found["exit"]) == (f"waybill/cli/{prefix}{words[0]}/v1", 0)
-    assert all(each.words[0] in found["text"] for each in commands(app) if each.words)
+    text = found["text"].replace("\\-", "-")  # as a manual page writes it
+    assert [each.words for each in commands(app) if each.words and each.words[0] not in text] == []
 
 
 READERS = [

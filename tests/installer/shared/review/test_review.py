@@ -114,6 +114,13 @@ def test_what_a_site_adds_is_examined_or_said_to_be_unknown() -> None:
     assert any("is not YAML" in what for what in risks_of_project(options=options, rendered=more))
 
 
+def test_an_inventory_of_a_site_says_where_a_playbook_runs() -> None:
+    options = {"playbook": "deploy/a/site.yml", "undo": "deploy/a/undo.yml", "groups": ["chat"]}
+    step = Deployment("ansible", {**options, "inventory": "inventory.yaml"})
+    found = review(replace(manifest(), deploy=(step,)), read).risks
+    assert Risk("root", "inventory.yaml of the site", "says on which hosts the step ansible runs") in found
+
+
 def test_health_checks_that_are_commands_run_as_root() -> None:
     check = HealthCheck("command", "", ("/opt/check", "--all"))
     found = review(replace(manifest(), health=(check,)), read)
@@ -156,7 +163,7 @@ def test_a_binary_program_and_one_that_cannot_be_read_are_findings() -> None:
 
 
 def test_a_method_of_a_later_version_is_a_finding() -> None:
-    assert ("unread", "deploy: helm") in kinds(review(manifest(Deployment("helm", {})), read))
+    assert ("unread", "deploy: nomad") in kinds(review(manifest(Deployment("nomad", {})), read))
 
 
 def test_files_that_are_too_large_together_are_a_finding() -> None:
