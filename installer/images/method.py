@@ -21,7 +21,15 @@ from installer.deploy.method import Method, Target
 from installer.deploy.operation import Handler, Op
 from installer.host.context import Context
 from installer.host.host import Host
-from installer.images import engines, old_store, operations, prune, residue
+from installer.images import (
+    engines,
+    old_store,
+    operations,
+    prune,
+    registry_images,
+    registry_operations,
+    residue,
+)
 from installer.images.docker_engine import Engine
 from installer.images.docker_socket import EngineError
 from installer.images.engine_info import OLDEST
@@ -38,10 +46,18 @@ class Images(Method):
     """The method `images`, which every release with images has without listing it."""
 
     name = "images"
-    item_kinds: ClassVar = ("image",)
+    item_kinds: ClassVar = ("image", registry_images.KIND)
 
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
-        """Check that the images fit this host, its engine and the engine's disk."""
+        """Check that the images fit this host, its engine and the engine's disk, and the site's registry."""
+        places = registry_images.places(context, new)
+        problems = registry_images.check(context, new)
+        # Which platform the nodes of a cluster have is not that of this host.
+        if places.engine or not places.registry:
+            problems += self._check(context, new)
+        return problems
+
+    def _check(self, context: Context, new: Target | None) -> list[Problem]:
         release, host = new.release if new else None, context.system.platform()
         if release is None or not release.manifest.images:
             return []
@@ -63,7 +79,13 @@ class Images(Method):
             return problems or _lost(context, engine, release, images)
 
     def plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
-        """Return what is loaded, how much of it is there already, and which names move."""
+        """Return what is loaded or pushed, how much of it is there already, and which names move."""
+        pushed = registry_images.plan(context, new)
+        if registry_images.places(context, new).registry and not _in_engine(context, new):
+            return [*pushed, *(f"remove image {image.reference}" for image in _loaded(context, old))]
+        return [*pushed, *self._plan(context, old, new)]
+
+    def _plan(self, context: Context, old: Target | None, new: Target | None) -> list[str]:
         if new is not None and not _in_engine(context, new):
             before = operations.images_for(old.release if old else None, context.system.platform())
             removed = [f"remove image {image.reference}" for image in _loaded(context, old)]
@@ -81,11 +103,17 @@ class Images(Method):
             return [*lines, f"engine: {engine.info.title}"] if lines else []
 
     def operations(self, context: Context, old: Target | None, new: Target | None) -> list[Op]:
-        """Return one operation for each load, then one that moves all names."""
-        return [*old_store.removal(context), *_engine_operations(context, old, new)]
+        """Return one operation for each load or push, then one that moves all names."""
+        pushes = registry_images.operations(context, old, new)
+        return [*old_store.removal(context), *pushes, *_engine_operations(context, old, new)]
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
         """Return which images are gone, and which names were moved to other images."""
+        if registry_images.places(context, target).registry and not _in_engine(context, target):
+            return registry_images.drift(context, target)
+        return [*registry_images.drift(context, target), *self._drift(context, target)]
+
+    def _drift(self, context: Context, target: Target) -> list[Problem]:
         images, hint = (
             operations.images_for(target.release, context.system.platform()),
             "install the release again",
@@ -112,26 +140,33 @@ class Images(Method):
         return problems
 
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
-        """Return the images that a retained release has in the engine."""
-        if running or not _in_engine(context, target):
+        """Return the images that a retained release has in the engine or in the registry."""
+        if running:
             return []
-        return [
+        pushed = list(registry_images.inventory(context, target))
+        if not _in_engine(context, target):
+            return pushed
+        return pushed + [
             InventoryItem("image", image.reference, image.config, image.manifest)
             for image in target.release.manifest.images
             if platform_matches(context.system.platform(), image.platform)
         ]
 
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
-        """Look for the images in the engine."""
-        return residue.residue(context, items)
+        """Look for the images in the engine and in the registry."""
+        yield from registry_images.residue(context, items)
+        if loaded := [item for item in items if item.kind != registry_images.KIND]:
+            yield from residue.residue(context, loaded)
 
     def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> None:
         """Remove images that an earlier removal had to leave."""
-        residue.remove_residue(context, items)
+        registry_images.remove_residue(context, items)
+        if loaded := [item for item in items if item.kind != registry_images.KIND]:
+            residue.remove_residue(context, loaded)
 
 
-def _in_engine(context: Context, target: Target) -> bool:
-    return context.live or bool(target.options.get("engine"))
+def _in_engine(context: Context, target: Target | None) -> bool:
+    return registry_images.places(context, target).engine
 
 
 def _loaded(context: Context, target: Target | None) -> tuple[Image, ...]:
@@ -316,5 +351,10 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-HANDLERS: dict[str, Handler] = {**operations.HANDLERS, **prune.HANDLERS, **old_store.HANDLERS}
+HANDLERS: dict[str, Handler] = {
+    **operations.HANDLERS,
+    **prune.HANDLERS,
+    **old_store.HANDLERS,
+    **registry_operations.HANDLERS,
+}
 METHOD = Images()
