@@ -27,7 +27,8 @@ class InventoryItem:
         name: Its path, or the name by which its kind is known.
         mark: What tells it from another of the same name: a file's SHA-256, a link's target, a release's
             version, an image's id in a classic store, a volume's project.
-        other: An image's id in a containerd store, the engine of a volume.
+        other: An image's id in a containerd store, the engine of a volume, the kubectl that a
+            Helm release carries.
         why: Why it stays; empty for what is removed.
     """
 

@@ -7,17 +7,19 @@ nothing itself: the transaction does and undoes the operations through their han
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from installer.core.errors import Problem
-from installer.core.format.methods import SPECS, MethodSpec
+from installer.core.format.entries.method_spec import MethodSpec
+from installer.core.format.methods import SPECS
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.operation import Op
 from installer.host.context import Context
 from installer.state.release import Release
 
+Found = TypeVar("Found")
 DATA = "data"
 """The option of a step that says why each of its data stays, empty for what goes; set by the plan only."""
 SPARED = "spared"
@@ -30,12 +32,35 @@ class Target:
 
     Attributes:
         release: The release.
-        options: `Deployment.options`; empty for `files`, which every release has. For `images`, `engine` says
-            whether they belong in the container engine; the plan may add `SPARED` and `DATA`.
+        options: `Deployment.options`; empty for `files`, which every release has. For `images`, `engine` and
+            `registry` say whether steps take them from the container engine and from the
+            registry of the site; the plan may add `SPARED` and `DATA`.
     """
 
     release: Release
     options: dict[str, Any]
+
+
+@dataclass(slots=True)
+class LastPlan(Generic[Found]):
+    """What a method found out about the step that it planned last.
+
+    It is asked three times about it, for `check`, `plan` and `operations`, and what it asks costs seconds.
+    """
+
+    _last: tuple[Target, object, Found] | None = None
+
+    def found(self, target: Target, look: Callable[[], Found], args: object = None) -> Found:
+        """Return what `look` finds out about a step, the first time by calling it.
+
+        Args:
+            target: The step.
+            look: Finds it out; what it raises is not kept.
+            args: What else it depends on.
+        """
+        if self._last is None or self._last[0] is not target or self._last[1] != args:
+            self._last = (target, args, look())
+        return self._last[2]
 
 
 def full_path(context: Context, path: str) -> str:
@@ -106,6 +131,14 @@ class Method(ABC):
     def drift(self, context: Context, target: Target) -> list[Problem]:
         """Return where the host is not as the step left it. Default: nowhere."""
         return []
+
+    def differs(self, context: Context, target: Target) -> bool:
+        """Return whether the same release, installed again, has something to repair.
+
+        Unlike `drift`, which every `install status` asks for, it may take as long as a plan. Default: whether
+        there is drift.
+        """
+        return bool(self.drift(context, target))
 
     def restarts(self, context: Context, target: Target) -> Mapping[str, int]:
         """Return how often each service of the step has been restarted, by its name for people.

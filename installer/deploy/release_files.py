@@ -6,7 +6,7 @@ undone, or when the product is removed. Until then a disk may damage them, and s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from installer.core.digest import sha256_hex
@@ -16,6 +16,7 @@ from installer.core.limits import LIMITS
 from installer.deploy.operation import Json, ThirdStateError
 from installer.host.context import Context
 from installer.host.private_copy import DifferentError, private_copy
+from installer.host.system import System
 from installer.state.release import Release
 from installer.state.retained import read_manifest
 
@@ -68,12 +69,12 @@ def checked_directory(
     Raises:
         ChangedFileError: A file is not what was verified. Nothing was run.
     """
-    files = _recorded(context, directory, kind) if files is None else files
+    files = listed_there(context, directory, kind) if files is None else files
     try:
         with private_copy(context.system, directory, files, context.layout.base, alone=alone) as place:
             yield place
     except DifferentError as error:
-        raise _refusal(context, directory, str(error)) from None
+        raise refusal(context, directory, str(error)) from None
 
 
 def checked_bytes(context: Context, directory: str, path: str, files: Json | None, kind: Kind) -> bytes:
@@ -89,7 +90,7 @@ def checked_bytes(context: Context, directory: str, path: str, files: Json | Non
     Raises:
         ChangedFileError: It is not what was verified.
     """
-    files = _recorded(context, directory, kind) if files is None else files
+    files = listed_there(context, directory, kind) if files is None else files
     file = f"{directory}/{path}"
     try:
         if context.system.observe(file, digest=False).kind == "file":
@@ -98,11 +99,44 @@ def checked_bytes(context: Context, directory: str, path: str, files: Json | Non
                 return data
     except OSError as error:
         raise ChangedFileError(f"cannot be read: {error.strerror}", where=file) from error
-    raise _refusal(context, directory, path)
+    raise refusal(context, directory, path)
 
 
-def _recorded(context: Context, directory: str, kind: Kind) -> Json:
-    """Return what `listed` would, from the manifest in the directory of the release."""
+def recorded_bytes(system: System, file: Json, rendered: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return the first place that has the content of a rendered file, and the content.
+
+    Args:
+        system: The host.
+        file: Its `sha256`, and the `paths` that may have it.
+        rendered: While planning, what is not on the disk yet; see `Release.rendered`. The place is "" then.
+
+    Raises:
+        ChangedFileError: None has it.
+    """
+    for path in file["paths"]:
+        if sha256_hex(data := rendered.get(path, b"")) == file["sha256"]:
+            return "", data
+        try:
+            # Not a link, and nothing that is no file: opening a pipe would wait for ever.
+            if system.observe(path, digest=False).kind == "file":
+                data = bytes(system.read(path, LIMITS.document_bytes))
+                if sha256_hex(data) == file["sha256"]:
+                    return path, data
+        except OSError:
+            continue
+    raise ChangedFileError(
+        "is missing, or is not what was rendered; nothing was run with it",
+        where=file["paths"][-1],
+        hint="install the release again from its bundle: that writes the file again",
+    )
+
+
+def listed_there(context: Context, directory: str, kind: Kind) -> Json:
+    """Return what `listed` would, from the manifest in the directory of a release.
+
+    Raises:
+        ChangedFileError: It cannot be read, or is not what SHA256SUMS says.
+    """
     try:
         return listed(read_manifest(context.system, directory)[0], kind)
     except (OSError, TamperedError) as error:
@@ -111,7 +145,8 @@ def _recorded(context: Context, directory: str, kind: Kind) -> Json:
         raise ChangedFileError(what, where=f"{directory}/{MANIFEST}", hint=hint) from error
 
 
-def _refusal(context: Context, directory: str, path: str) -> ChangedFileError:
+def refusal(context: Context, directory: str, path: str) -> ChangedFileError:
+    """Return the error for a file, or a directory of files, that is not what was verified."""
     return ChangedFileError(
         "was changed since it was installed, and was not run",
         where=f"{directory}/{path}",

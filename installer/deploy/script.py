@@ -10,8 +10,8 @@ undone any more. Scripts have to be safe to run twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from installer.core.errors import Cause, Problem
@@ -20,16 +20,19 @@ from installer.deploy import release_files
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target, full_path
 from installer.deploy.operation import (
+    LINE,
     Handler,
     Json,
     Op,
     StepError,
     ThirdStateError,
     WithoutPreimage,
-    output_lines,
 )
+from installer.deploy.site.rendered_values import recorded_values, value_problems
+from installer.deploy.site.script_values import script_values, script_values_problems, variable_problems
 from installer.host.context import Context
-from installer.host.directories import make_directory
+from installer.host.directories import write_mark
+from installer.shared.secrecy.live import LiveLines
 
 TIMEOUT = 600
 KIND: Kind = "script"
@@ -42,15 +45,21 @@ SNAPSHOT = "snapshot-"
 
 def _run(context: Context, step: Json, which: str, **more: str) -> None:
     system, directory = context.system, step["directory"]
-    env = {**step["env"], **more}
     # A retained script may run months after it was verified, as root: what is checked here is what runs.
-    with release_files.checked_directory(context, directory, step.get("files"), KIND) as checked:
+    with (
+        script_values(context, step.get("values")) as values,
+        release_files.checked_directory(context, directory, step.get("files"), KIND) as checked,
+    ):
+        env = {**values, **step["env"], **more}
         path = system.real(checked + step[which].removeprefix(directory))
         # In the release's directory, so that scripts find their files by relative paths.
-        ended = system.run([path], timeout=step["timeout"], env=env, cwd=system.real(directory))
-    # A script with `set -x` prints what it was given.
-    said = output_lines(ended, context.secrets, _LOGGED)
-    context.progress.output(step[which].removeprefix(directory + "/"), said)
+        # A script with `set -x` prints what it was given.
+        log = partial(context.progress.output, step[which].removeprefix(directory + "/"))
+        lines = LiveLines(context.secrets, LINE, _LOGGED, log)
+        ended = system.run(
+            [path], timeout=step["timeout"], env=env, cwd=system.real(directory), told=lines.take
+        )
+        lines.end()
     if ended.ok:
         return
     text = (ended.stderr.strip() or ended.stdout.strip()).decode("utf-8", "replace")
@@ -94,12 +103,7 @@ class Apply(Handler):
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Mark that the script has begun, then run it."""
-        directory = preimage["mark"].rpartition("/")[0]
-        make_directory(context.system, directory)
-        with suppress(FileExistsError):
-            context.system.write_new(preimage["mark"], b"", 0o600)
-        # On the disk before the script runs: without the mark, undoing would believe that it never ran.
-        context.system.sync_dir(directory)
+        write_mark(context.system, preimage["mark"])
         _run(context, args["new"], "apply")
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
@@ -184,6 +188,12 @@ class Script(Method):
     name = "script"
     item_kinds: ClassVar = ("script",)
 
+    def rendered(
+        self, context: Context, target: Target, template: str, data: bytes
+    ) -> tuple[bytes, list[Problem]]:
+        """Return the rendered values, and what is wrong with them."""
+        return data, value_problems(data, template) or variable_problems(data, template)
+
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
         """Check that the step declares its inverse, and that its scripts are in the bundle and can be run."""
         # Undoing, and removing the product, run the old scripts. The new ones were just verified; installing
@@ -198,9 +208,10 @@ class Script(Method):
                 Problem(f"script {new.options.get('apply', '')}", what, "use a newer version of `install`")
             ]
         problems += self.absent_files(new)
+        problems += script_values_problems(context, new, self.name)
         modes = {entry.path: entry.mode for entry in new.release.manifest.files}
-        for _, path in self.spec.files(new.options):
-            if not modes.get(path, 0o100) & 0o100:
+        for option, path in self.spec.files(new.options):
+            if option.is_program and not modes.get(path, 0o100) & 0o100:
                 problems.append(Problem(path, "is not executable", "set its mode in bundle.yaml"))
         # Found before anything is changed; execve would fail in the middle of the transaction.
         if context.system.space(context.layout.base).noexec:
@@ -301,7 +312,9 @@ def _step(context: Context, target: Target, old: Target | None) -> Json:
     manifest = target.release.manifest
     scripts = METHOD.spec.files(target.options)
     return {
-        **{option.key: target.release.then(path) for option, path in scripts},
+        **{option.key: target.release.then(path) for option, path in scripts if option.is_program},
+        # Only where it has some: the bytes of other journals stay as they are.
+        **({"values": recorded_values(target, METHOD.name)} if "values" in target.options else {}),
         "directory": target.release.directory,
         "files": release_files.listed(manifest, KIND),
         "timeout": int(target.options.get("timeout", TIMEOUT)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from installer.core.errors import Problem
+from installer.deploy import user_manager
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.host.system import Completed, System
@@ -25,7 +26,8 @@ def systemctl(context: Context, *words: str, timeout: float = 0) -> Completed:
     """Call `systemctl` with some words, with limits for its output and its time; by default for all units."""
     # Units that wait for each other have their time one after the other.
     timeout = timeout or TIMEOUT * min(max(len(words) - 1, 1), MOST_WAITS)
-    return context.system.run(["systemctl", "--no-ask-password", *words], timeout=timeout)
+    argv, env = user_manager.command(context)
+    return context.system.run([*argv, *words], timeout=timeout, env=env or None)
 
 
 def require(context: Context, word: str, *units: str) -> None:
@@ -43,9 +45,10 @@ def require(context: Context, word: str, *units: str) -> None:
     if ended.ok:
         return
     failed = units if len(units) < 2 else _failed(context, units) or units
+    whose = f"of user {context.user.name}: " if context.user else ""
     raise StepError(
-        f"systemctl {' '.join([word, *failed])}: {ended.reason(context.secrets)}",
-        hint=f"see `journalctl -u {failed[0]}`" if failed else "",
+        f"{whose}systemctl {' '.join([word, *failed])}: {ended.reason(context.secrets)}",
+        hint=f"see {journal(context, failed[0])}" if failed else "",
         problems=last_words(context, failed[:MOST_SHOWN]),
     ).of(ended, context.secrets)
 
@@ -60,7 +63,10 @@ def _failed(context: Context, units: Sequence[str]) -> tuple[str, ...]:
 
 def last_words(context: Context, units: Iterable[str]) -> list[Problem]:
     """Return how units that failed ended, each with the last lines that it logged."""
-    problems = []
+    problems, units = list[Problem](), list(units)
+    if units:
+        # The journal may be behind: what a program wrote right before it ended may not be in it yet.
+        context.system.run(["journalctl", "--sync"], timeout=10.0)
     for unit in units:
         try:
             state = show(context, unit, *RESULT)
@@ -99,10 +105,15 @@ def _restarts_text(state: Mapping[str, str]) -> str:
 
 
 def _last_lines(context: Context, unit: str) -> list[str]:
-    argv = ["journalctl", "--no-pager", "-q", "-o", "cat", "-n", str(LOG_LINES + EARLIER), "-u", unit]
-    ended = context.system.run(argv, timeout=10.0)
+    argv = ["journalctl", "--no-pager", "-q", "-o", "cat", "-n", str(LOG_LINES + EARLIER)]
+    ended = context.system.run([*argv, *user_manager.journal_words(context, unit)], timeout=10.0)
     text = ended.stdout.decode("utf-8", "replace") if ended.ok else ""
     return context.secrets.last_lines(text, LOG_LINES, 300)
+
+
+def journal(context: Context, unit: str) -> str:
+    """Return the command that shows what a unit wrote, in backticks."""
+    return f"`journalctl {' '.join(user_manager.journal_words(context, unit))}`"
 
 
 def show(context: Context, unit: str, *properties: str, timeout: float = 0) -> dict[str, str]:
@@ -139,7 +150,7 @@ def restart_counts(context: Context, units: Iterable[str]) -> dict[str, int]:
     """Return how often systemd has restarted each unit; a count that cannot be read is left out."""
     counts = {}
     for unit in units:
-        ended = context.system.run(["systemctl", "show", "-p", "NRestarts", "--value", unit], timeout=10.0)
+        ended = systemctl(context, "show", "-p", "NRestarts", "--value", unit, timeout=10.0)
         # Watching goes on without a count: probes still decide.
         if ended.ok and ended.stdout.strip().isdigit():
             counts[f"unit {unit}"] = int(ended.stdout)

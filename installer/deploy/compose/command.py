@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 from installer.core import jsonio
 from installer.core.errors import BusyError, Problem
@@ -20,7 +21,7 @@ from installer.deploy.method import full_path
 from installer.deploy.operation import Json, StepError
 from installer.host.context import Context
 from installer.host.private_copy import new_name, remove_copies
-from installer.host.system import Completed
+from installer.host.system import Completed, Seen, System
 from installer.shared.child.engine_address import engine_environment, interpolation_environment
 
 KIND: Kind = "compose"
@@ -34,16 +35,19 @@ _NO_PLUGIN = b"docker --help"
 """Part of what a Docker command line without the plugin prints; the rest varies with its version."""
 
 
+_asked: WeakKeyDictionary[System, dict[tuple[str, ...], tuple[object, Completed]]] = WeakKeyDictionary()
+"""What each Compose of a host has answered, and the program as it was then."""
+
+
 def find_tool(context: Context) -> list[str] | Problem:
     """Return the words that run Compose, or why it cannot be used."""
-    system = context.system
     seen = []
     for words in (["docker", "compose"], ["docker-compose"]):
         # The plugin first: it is what Docker maintains; the separate program may be version 1.
-        if system.which(words[0]) is None:
+        if context.system.which(words[0]) is None:
             continue
-        ended = system.run([*words, "version", "--short"], timeout=QUICK, env=engine_environment())
-        version = ended.stdout.decode("utf-8", "replace").strip().removeprefix("v")
+        ended = _ask_version(context, words)
+        version = _version(ended)
         if not ended.ok and _NO_PLUGIN in ended.stderr:
             continue  # not an error: `docker-compose` may be there
         if not ended.ok:
@@ -56,6 +60,33 @@ def find_tool(context: Context) -> list[str] | Problem:
     if seen:
         return Problem("docker compose", "; ".join(seen), f"run it by hand to see its error; or {remedy}")
     return Problem("docker compose", "is not installed", remedy)
+
+
+def _ask_version(context: Context, words: Sequence[str]) -> Completed:
+    """Ask a Compose for its version, once in a command, as long as the program is the same."""
+    known, program = _asked.setdefault(context.system, {}), _program(context, words[0])
+    found, ended = known.get(tuple(words), (None, None))
+    if ended is not None and found == program:
+        return ended
+    ended = context.system.run([*words, "version", "--short"], timeout=QUICK, env=engine_environment())
+    # Another failure is asked again: it may be over.
+    if ended.ok or _NO_PLUGIN in ended.stderr:
+        known[tuple(words)] = (program, ended)
+    return ended
+
+
+def _version(ended: Completed) -> str:
+    return ended.stdout.decode("utf-8", "replace").strip().removeprefix("v") if ended.ok else ""
+
+
+def _program(context: Context, name: str) -> tuple[str, Seen | None]:
+    """Return what tells the program of a name from another one that replaces it."""
+    path = context.system.which(name) or ""
+    try:
+        real = context.system.real(path)
+        return real, context.system.observe(real, digest=False)
+    except OSError:
+        return path, None  # below --root there is no such file: programs are those of this machine
 
 
 def require_tool(context: Context) -> list[str]:
@@ -72,8 +103,7 @@ def require_tool(context: Context) -> list[str]:
 
 def tool_version(context: Context, tool: Sequence[str]) -> str:
     """Return the version of Compose, as it labels containers; empty where it does not answer."""
-    ended = context.system.run([*tool, "version", "--short"], timeout=QUICK, env=engine_environment())
-    return ended.stdout.decode("utf-8", "replace").strip().removeprefix("v") if ended.ok else ""
+    return _version(_ask_version(context, tool))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from installer.core.format.manifest import FileEntry
 from installer.core.format.methods import SPECS
 from installer.core.limits import LIMITS
 from installer.core.risk.compose_references import references
+from installer.deploy import release_files
 from installer.deploy.method import Target, full_path
 from installer.deploy.operation import Json
-from installer.deploy.release_files import ChangedFileError
 from installer.host.context import Context
 from installer.host.private_copy import private_file
 from installer.host.system import System
-from installer.shared.rendering.env_file import MAX_BYTES, PROJECT, completed, read
+from installer.shared.rendering.env_file import PROJECT, completed, read
 from installer.shared.rendering.variables import faults
 from installer.shared.review.yaml_values import NotReadableError, yaml_values
 from installer.state.release import Installed, Release
@@ -110,7 +110,7 @@ def env_words(
         def words(key: str, option: str, default: Words) -> Words:
             if not (file := args.get(key)):
                 return default
-            path, data = _checked(context.system, file, rendered or {})
+            path, data = release_files.recorded_bytes(context.system, file, rendered or {})
             try:
                 place = stack.enter_context(private_file(context.system, data, _base(context)))
             except OSError:
@@ -128,26 +128,6 @@ def _base(context: Context) -> str:
     """Return where private copies are made: of a product that is not installed yet, nothing is there."""
     layout = context.layout
     return layout.base if context.system.is_dir(layout.base) else "/run"
-
-
-def _checked(system: System, file: Json, rendered: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Return the first place that has the content of a rendered file; "" where only the plan has it."""
-    for path in file["paths"]:
-        if sha256_hex(data := rendered.get(path, b"")) == file["sha256"]:
-            return "", data
-        try:
-            # Not a link, and nothing that is no file: opening a pipe would wait for ever.
-            if system.observe(path, digest=False).kind == "file":
-                data = bytes(system.read(path, 2 * MAX_BYTES))
-                if sha256_hex(data) == file["sha256"]:
-                    return path, data
-        except OSError:
-            continue
-    raise ChangedFileError(
-        "is missing, or is not what was rendered; Compose was not run",
-        where=file["paths"][-1],
-        hint="install the release again from its bundle: that writes the file again",
-    )
 
 
 def planned_override(target: Target) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import ClassVar
 
 from installer.core.errors import Cause
@@ -17,7 +17,7 @@ from installer.core.format.entries.config_file import COMMAND_SECONDS
 from installer.deploy.operation import Handler, Json, StepError, output_lines
 from installer.deploy.systemctl import RUNNING, require, show, systemctl
 from installer.host.context import Context
-from installer.host.directories import make_directory
+from installer.host.directories import write_mark
 
 _LINES = 50
 _STATE = ("ActiveState", "InvocationID")
@@ -25,15 +25,6 @@ _STATE = ("ActiveState", "InvocationID")
 
 def _mark(context: Context, what: str) -> str:
     return f"{context.layout.backup(context.transaction)}/begun-on-change-{what}"
-
-
-def _write_mark(context: Context, path: str) -> None:
-    directory = path.rpartition("/")[0]
-    make_directory(context.system, directory)
-    with suppress(FileExistsError):
-        context.system.write_new(path, b"", 0o600)
-    # On the disk before anything acts: without the mark, undoing would believe that nothing did.
-    context.system.sync_dir(directory)
 
 
 def _run(context: Context, command: Json) -> None:
@@ -117,7 +108,7 @@ class Commands(Handler):
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Run each of them once."""
-        _write_mark(context, preimage["mark"])
+        write_mark(context.system, preimage["mark"])
         for each in args["commands"]:
             with _tolerated(context, each["ended"]):
                 _run(context, each)
@@ -139,7 +130,7 @@ class Units(Handler):
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Reload or restart each of them once. A unit that does not run reads the files when it starts."""
-        _write_mark(context, preimage["mark"])
+        write_mark(context.system, preimage["mark"])
         for each in args["units"]:
             unit = each["unit"]
             if show(context, unit, *_STATE)["ActiveState"] not in RUNNING:

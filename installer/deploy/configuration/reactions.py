@@ -16,14 +16,17 @@ from installer.core.format.entries.config_file import COMMAND_SECONDS, OnChange,
 from installer.core.format.entries.quadlet_files import KIND as QUADLET
 from installer.core.format.entries.quadlet_files import QuadletFile
 from installer.core.format.entries.unit_names import step_units, template_of
-from installer.core.format.manifest import FileEntry, Kind, Manifest
-from installer.core.format.methods import SPECS, installed_by_method
+from installer.core.format.manifest import FileEntry, Image, Kind, Manifest
+from installer.core.format.methods import IMAGES, SPECS, installed_by_method
 from installer.core.risk import setting_lines
 from installer.core.risk.unit_lines import directives
 
 Does = Literal["reload", "restart", "command"]
 _UNIT: Kind = "unit"
-_NOT_USED = ("doc", "sbom", "values", "schema", "template", "unit", "image", QUADLET, *setting_lines.KINDS)
+_NOT_USED = (
+    *("doc", "sbom", "values", "schema", "template", "unit", "user-unit", "image", QUADLET),
+    *setting_lines.KINDS,
+)
 """Kinds of files in the directory of a release that no running service reads, or that are compared apart."""
 _NAMING = ("EnvironmentFile", "WorkingDirectory", "RootDirectory", "LoadCredential")
 """Directives whose values name files of a unit, besides those that begin with `Exec`."""
@@ -127,6 +130,8 @@ class Side:
             unit
             for step in self.manifest.deploy
             if step.method in SPECS and (not used or step.method in self.methods)
+            # Units of users are not reloaded by the manager of the system.
+            if "user" not in step.options
             for unit in (*step_units(step.options), *step.options.get("instances", []))
         ]
 
@@ -150,8 +155,12 @@ class Side:
 
     def settings(self) -> set[str]:
         """Return the places of files that only programs of the host read, such as those of sysctl.d."""
-        files = self.manifest.of_kind(QUADLET, *setting_lines.KINDS)
+        files = self.manifest.of_kind(QUADLET, "user-unit", *setting_lines.KINDS)
         return {installed_by_method(entry) for entry in files}
+
+    def images(self) -> set[Image]:
+        """Return the images that it loads here: none on a host without an engine."""
+        return set(self.manifest.images) if IMAGES.name in self.methods else set()
 
     def kept(self) -> dict[str, str]:
         """Return what stays in its directory and may be used by services, each with its digest or target."""
@@ -245,7 +254,7 @@ def _spared(old: Side, new: Side, changed: Set[str], found: list[Reaction]) -> I
     ours = new.carried(used=True)
     both = [unit for unit in ours if unit in named and unit in old.carried(used=True)]
     restarted = {act.unit for act in found if act.does == "restart"}
-    if both and not set(new.manifest.images) ^ set(old.manifest.images):
+    if both and new.images() == old.images():
         affected = _affected(old, new, changed, ours)
         # What is said of a template holds for its instances.
         yield from (unit for unit in both if unit not in restarted and template_of(unit) not in affected)

@@ -71,9 +71,7 @@ class _Delivered:
         self._items = {item.path: item for item in release.installed}
         # What a script, or a tool that it starts, puts on the host is known to nobody before.
         specs = [SPECS.get(step.method) for step in release.manifest.deploy]
-        self._brings_more = any(
-            spec is None or any(option.is_program for option in spec.options) for spec in specs
-        )
+        self._brings_more = any(spec is None or spec.brings_more for spec in specs)
 
     def command(self, check: HealthCheck) -> Iterator[Problem]:
         program = check.command[0]

@@ -12,7 +12,7 @@ from installer.core.format.methods import directory_of
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method import Method, Target
 from installer.deploy.operation import Op, StepError
-from installer.deploy.quadlet import generator
+from installer.deploy.quadlet import generator, pods
 from installer.deploy.quadlet.services import Service, actions, services_of
 from installer.deploy.systemctl import last_words, restart_counts, runs, show_all
 from installer.deploy.systemd import drift
@@ -65,7 +65,11 @@ class Quadlet(Method):
         lines = [f"stop {name}" for name in todo.stop]
         lines += [_started(after[name], before) for name in (*todo.start, *todo.restart)]
         for each in (*before.values(), *after.values()):
-            if each.name in todo.stop and each.is_made_once:
+            if each.name in todo.stop and each.volumes and not each.is_made_once:
+                lines.append(
+                    f"leave the volumes of {each.file.name}, with their data: {', '.join(each.volumes)}"
+                )
+            elif each.name in todo.stop and each.is_made_once:
                 lines.append(f"leave the {each.file.kind} of {each.file.name}, with its data")
             elif each.is_made_once and before.get(each.name, each) != each:
                 lines.append(f"{each.file.name} changed: Podman leaves the {each.file.kind} as it is")
@@ -76,38 +80,46 @@ class Quadlet(Method):
         before, after = services_of(context, old), services_of(context, new)
         todo = actions(before, after)
         every = list(dict.fromkeys([*before, *after]))
-        label = f"stop {', '.join(todo.stop)}" if todo.stop else ""
+        stop = [*todo.stop, *todo.replaced]
+        label = f"stop {', '.join(stop)}" if stop else ""
         # Nothing is enabled: the generator makes the links of [Install] at every boot. Without a new release
         # systemd is still told, or the services would stay listed without their files.
-        args = {"enable": [], "restart": todo.restart, "new": todo.fresh, "start": todo.start}
+        # Undone, what is new stops while its files are there.
+        new_ones = [*todo.fresh, *todo.replaced]
+        args = {"enable": [], "restart": todo.restart, "new": new_ones, "start": todo.start}
         return [
-            Op("systemd.before", {"units": every, "stop": todo.stop}, "switch", label),
+            Op("systemd.before", {"units": every, "stop": stop}, "switch", label),
             Op("systemd.up", args, "activate", f"start {', '.join(after)}" if after else "load units"),
         ]
 
     def drift(self, context: Context, target: Target) -> list[Problem]:
-        """Return which services do not run as they should."""
-        return drift.units(context, [each.unit for each in services_of(context, target).values()])
+        """Return which services do not run as they should, and which containers of pods do not."""
+        found = services_of(context, target).values()
+        problems = drift.units(context, [each.unit for each in found])
+        return [*problems, *pods.drift(context, [each.name for each in found if each.file.kind == "kube"])]
 
     def restarts(self, context: Context, target: Target) -> Mapping[str, int]:
-        """Return how often systemd has restarted each service."""
-        watched = (each for each in services_of(context, target).values() if not each.is_made_once)
-        return restart_counts(context, [each.name for each in watched])
+        """Return how often systemd has restarted each service, and Podman each container of a pod."""
+        watched = [each for each in services_of(context, target).values() if not each.is_made_once]
+        counts = restart_counts(context, [each.name for each in watched])
+        return counts | pods.restarts(context, [each.name for each in watched if each.file.kind == "kube"])
 
     def failure_logs(self, context: Context, target: Target) -> list[Problem]:
-        """Return how the services that do not run ended, and their last lines."""
-        found = [problem.where for problem in self.drift(context, target)]
-        again = [
-            name.removeprefix("unit ") for name, count in self.restarts(context, target).items() if count
-        ]
-        return last_words(context, dict.fromkeys([*found, *again]))
+        """Return how the services and containers that do not run ended, and their last lines."""
+        every = services_of(context, target)
+        sick = drift.units(context, [each.unit for each in every.values()])
+        counts = restart_counts(context, [name for name, each in every.items() if not each.is_made_once])
+        again = [name.removeprefix("unit ") for name, count in counts.items() if count]
+        kubes = [name for name, each in every.items() if each.file.kind == "kube"]
+        words = last_words(context, dict.fromkeys([*(problem.where for problem in sick), *again]))
+        return [*words, *pods.last_words(context, kubes)]
 
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
         """Return the services of the running release, and the volumes that stay."""
         if not running:
             return []
         found = services_of(context, target).values()
-        volumes = [each.file.volume for each in found if each.file.kind == "volume"]
+        volumes = dict.fromkeys(name for each in found for name in each.volumes)
         return [
             *(InventoryItem(_ITEM, each.name) for each in found),
             *(InventoryItem(_VOLUME, name) for name in volumes),

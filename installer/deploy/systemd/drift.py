@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from installer.core.errors import Problem
 from installer.deploy.operation import StepError
-from installer.deploy.systemctl import RESULT, RUNNING, result_text, show_all
+from installer.deploy.systemctl import RESULT, RUNNING, journal, result_text, show_all
 from installer.deploy.systemd.units import StepUnit
+from installer.deploy.user_manager import shown
 from installer.host.context import Context
 
 _STATE = (*RESULT, "LoadState", "UnitFileState", "ConditionResult", "ConditionTimestampMonotonic")
@@ -25,14 +26,14 @@ def units(context: Context, wanted: Iterable[StepUnit]) -> list[Problem]:
         problem
         for name, unit in asked.items()
         if states[name]["UnitFileState"] not in ("masked", "masked-runtime")
-        for problem in _of_unit(unit, states[name])
+        for problem in _of_unit(context, unit, states[name])
     ]
 
 
-def _of_unit(unit: StepUnit, state: Mapping[str, str]) -> Iterator[Problem]:
-    name, see = unit.name, f"see `journalctl -u {unit.name}`"
+def _of_unit(context: Context, unit: StepUnit, state: Mapping[str, str]) -> Iterator[Problem]:
+    name, see = unit.name, f"see {journal(context, unit.name)}"
     if unit.is_enabled and state["UnitFileState"] == "disabled":
-        yield Problem(name, "is disabled", f"run `systemctl enable {name}`")
+        yield Problem(name, "is disabled", f"run `{shown(context, 'enable', name)}`")
     if unit.role not in ("run", "keep", "start"):
         return
     if fault := result_text(state):

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from installer.deploy.operation import Handler, Json
 from installer.deploy.systemctl import RUNNING, require, show_all, systemctl
+from installer.deploy.systemd.linger import HANDLERS as LINGER
+from installer.deploy.systemd.linger import wake
 from installer.deploy.systemd.units import in_order, kind_of, stop_order
+from installer.deploy.user_manager import as_user, links
 from installer.host.context import Context
 
-UNITS = "/etc/systemd/system"
-"""Where `systemctl enable` makes its links."""
 _PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "InvocationID", "Type")
 _TEMPLATE = {"LoadState": "template", "ActiveState": "inactive", "UnitFileState": "", "InvocationID": ""}
 
@@ -24,7 +25,7 @@ def _set(context: Context, word: str, unit: str) -> None:
     """Enable or disable a unit, durably."""
     require(context, word, unit)
     # systemctl does not sync: a power cut could lose the link although the journal says that it was made.
-    context.system.sync_all([UNITS])
+    context.system.sync_all([links(context)])
 
 
 def states(context: Context, units: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -60,12 +61,21 @@ def _start_anew(context: Context, units: Iterable[str]) -> None:
     require(context, "restart", *jobs)
 
 
+def _manager(context: Context, args: Json) -> Context:
+    """Return the context of the manager that an operation acts on, which runs then."""
+    user = args.get("user", "")
+    # It may be down: after a boot of a host on which nobody lingers any more, or since somebody stopped it.
+    # To start it is no effect of an operation: every login does it, and nobody notices it.
+    wake(context, user)
+    return as_user(context, user)
+
+
 class _LinkingHandler(Handler):
-    """A handler that enables and disables units."""
+    """A handler that enables and disables units: of the system, or of the user in its arguments."""
 
     def places(self, args: Json) -> list[str]:
         """Return where `systemctl enable` makes links."""
-        return [UNITS]
+        return [args.get("links", "/etc/systemd/system")]
 
 
 class Before(_LinkingHandler):
@@ -73,11 +83,12 @@ class Before(_LinkingHandler):
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return the state of every unit of the old and of the new release."""
+        context = _manager(context, args)
         return {"states": states(context, args["units"])}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Stop and disable the units that the new release does not have."""
-        before = preimage["states"]
+        context, before = _manager(context, args), preimage["states"]
         if going := [unit for unit in args["stop"] if before[unit]["LoadState"] == "loaded"]:
             require(context, "stop", *going)
             # A failed unit stays listed after its file is gone; with no failure this does nothing.
@@ -88,6 +99,7 @@ class Before(_LinkingHandler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Enable and run every unit as before. A unit that never stopped is left alone."""
+        context = _manager(context, args)
         require(context, "daemon-reload")
         now = states(context, args["units"])
         # What was not there before, `systemd.up` has stopped, and its file is gone again.
@@ -128,11 +140,13 @@ class Up(_LinkingHandler):
 
     def observe(self, context: Context, args: Json) -> Json:
         """Return which units are enabled now, by the files of the old release."""
+        context = _manager(context, args)
         found = states(context, args["enable"])
         return {"enabled": {unit: state["UnitFileState"] for unit, state in found.items()}}
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
         """Enable all units, then restart or start them, sockets before services."""
+        context = _manager(context, args)
         require(context, "daemon-reload")
         for unit in args["enable"]:
             _set(context, "enable", unit)
@@ -153,6 +167,7 @@ class Up(_LinkingHandler):
 
     def undo(self, context: Context, args: Json, preimage: Json) -> None:
         """Stop and disable the units that are new. `systemd.before` restores the others."""
+        context = _manager(context, args)
         # Before the old files come back: then systemd would not know these units any more.
         now = states(context, dict.fromkeys([*args["new"], *args["enable"]]))
         if there := [unit for unit in reversed(args["new"]) if now[unit]["LoadState"] == "loaded"]:
@@ -165,4 +180,4 @@ class Up(_LinkingHandler):
         require(context, "daemon-reload")
 
 
-HANDLERS: dict[str, Handler] = {"systemd.before": Before(), "systemd.up": Up()}
+HANDLERS: dict[str, Handler] = {"systemd.before": Before(), "systemd.up": Up(), **LINGER}

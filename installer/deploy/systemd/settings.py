@@ -249,6 +249,13 @@ class Settings:
                 yield Problem(each.key, f"is {now or 'not there'}, not {each.value}", again)
 
 
+def creates_user(context: Context, target: Target, name: str) -> bool:
+    """Return whether a release creates a user, by any of its steps."""
+    files = target.release.manifest.of_kind("sysusers")
+    texts = (read_text(context, target, entry.path, "sysusers") for entry in files)
+    return any((each.kind, each.name) == ("u", name) for text in texts for each in setting_lines.users(text))
+
+
 def value_of(context: Context, path: str) -> str:
     """Return the value of a setting of the kernel, blanks as one; empty where there is none."""
     try:

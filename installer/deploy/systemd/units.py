@@ -105,16 +105,23 @@ class StepUnit:
         return "start" if kind in ("slice", "target") else "keep"
 
 
+def user_of(target: Target | None) -> str:
+    """Return the user whose units a step has; empty for units of the system."""
+    return str(target.options.get("user", "")) if target else ""
+
+
 def units_of(context: Context, target: Target | None) -> dict[str, StepUnit]:
     """Return the units of a step and the instances that it names, by name."""
     if target is None:
         return {}
-    texts = {name: read_text(context, target, path) for name, path in step_units(target.options).items()}
+    kind = "user-unit" if user_of(target) else "unit"
+    found = step_units(target.options)
+    texts = {name: read_text(context, target, path, kind) for name, path in found.items()}
     named = target.options.get("instances", [])
     for unit, path in drop_ins(target.options):
         if unit in texts or unit in named:
             # A line of its own keeps a continued line apart from what follows.
-            texts[unit] = f"{texts.get(unit, '')}\n\n{read_text(context, target, path)}"
+            texts[unit] = f"{texts.get(unit, '')}\n\n{read_text(context, target, path, kind)}"
     for unit in named:
         # Its own drop-ins come after those of its template.
         texts[unit] = f"{texts.get(template_of(unit), '')}\n\n{texts.get(unit, '')}"

@@ -229,6 +229,22 @@ class TestCapabilities:
         install(host, self.server(3, ""))
         assert CAPABILITY not in attributes(at(host, "/opt/demo/srv"))
 
+    def test_what_the_old_release_declared_itself_is_no_news(self, host: Context) -> None:
+        install(host, self.server(2, BIND))
+        assert [note for note in plan_for(host, self.server(3, "")).notes if "loses" in note] == []
+
+    def test_a_file_without_capabilities_loses_none(self, host: Context) -> None:
+        install(host, self.server(2, ""))
+        assert [note for note in plan_for(host, self.server(3, "")).notes if "loses" in note] == []
+
+    def test_a_capability_of_a_file_that_no_release_installed_is_said_too(self, host: Context) -> None:
+        place = at(host, "/opt/demo/srv")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"theirs")
+        give(place, capability=xattr(RAW))
+        plan = plan_for(host, self.server(2, ""))
+        assert [note for note in plan.notes if RAW in note and "/opt/demo/srv" in note]
+
 
 def test_a_directory_gets_its_owner_and_special_bits(host: Context) -> None:
     row = DirectoryEntry("trees/t/shared", 0o2770, "/srv/demo/shared", "root:adm")

@@ -119,16 +119,16 @@ class TestPlan:
 
 
 @pytest.mark.needs("loop", "ext4")
-@pytest.mark.parametrize("mark", ["chattr", "mount"])
+@pytest.mark.parametrize(("mark", "place"), [("chattr", CONF), ("chattr", "/etc/demo"), ("mount", CONF)])
 def test_an_obstacle_that_comes_after_the_plan_stops_the_operation_before_any_change(
-    disk: Context, mark: str
+    disk: Context, mark: str, place: str
 ) -> None:
     with planned(disk, release(2)) as plan:
         if mark == "chattr":
-            run("chattr", "+i", real(disk, CONF))
+            run("chattr", "+i", real(disk, place))
         else:
-            run("mount", "--bind", real(disk, CONF), real(disk, CONF))
-        with pytest.raises(RolledBackError, match=CONF):
+            run("mount", "--bind", real(disk, place), real(disk, place))
+        with pytest.raises(RolledBackError, match=f"{place}: is "):
             execute_plan(disk, plan)
     assert (root(disk) / WEB[1:] / "i.html").read_bytes() == b"1"
 

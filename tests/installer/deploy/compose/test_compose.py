@@ -33,35 +33,55 @@ def test_compose_is_found_as_a_program_of_its_own(host: Context) -> None:
     assert find_tool(host) == ["docker-compose"]
 
 
-def broken(host: Context, monkeypatch: pytest.MonkeyPatch, asked: int) -> None:
-    """Compose fails from the `asked`-th time on that its version is asked for."""
-    run, times = host.system.run, list[str]()
+def broken(host: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose does not run any more."""
+    run = host.system.run
 
     def ran(argv: Sequence[str], **words: Any) -> Completed:
-        if list(argv) == ["docker-compose", "version", "--short"]:
-            times.append(argv[0])
-            if len(times) >= asked:
-                return Completed(tuple(argv), 1, b"", b"exec format error")
+        if argv[0] == "docker-compose":
+            return Completed(tuple(argv), 1, b"", b"exec format error")
         return run(argv, **words)
 
     monkeypatch.setattr(host.system, "run", ran)
 
 
+def test_compose_is_asked_for_its_version_once_in_an_install_and_again_when_the_program_is_another(
+    host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, times = host.system.run, list[tuple[str, ...]]()
+
+    def ran(argv: Sequence[str], **words: Any) -> Completed:
+        times.append(tuple(argv))
+        return run(argv, **words)
+
+    monkeypatch.setattr(host.system, "run", ran)
+    install(host, with_project("1.0.0", 1))
+    asked = ("docker-compose", "version", "--short")
+    assert times.count(asked) == 1
+    place = machine.check("command -v docker-compose").strip()
+    machine.check(f"cp -p {place} {place}.old && echo >> {place}")
+    try:
+        assert find_tool(host) == ["docker-compose"]
+    finally:
+        machine.check(f"mv {place}.old {place}")
+    assert times.count(asked) == 2
+
+
 def test_compose_that_does_not_answer_is_not_said_to_be_absent(
     host: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken(host, monkeypatch, 1)
+    broken(host, monkeypatch)
     problem = find_tool(host)
     assert isinstance(problem, Problem)
     assert problem.what == "docker-compose version: exit status 1: exec format error"
 
 
-def test_compose_that_goes_while_the_plan_is_made_is_refused_and_the_old_project_runs_on(
+def test_compose_that_does_not_run_any_more_is_refused_and_the_old_project_runs_on(
     host: Context, machine: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(host, with_project("1.0.0", 1))
     with monkeypatch.context() as patch:
-        broken(host, patch, 2)
+        broken(host, patch)
         with pytest.raises(HostNotReadyError, match="exec format error"):
             install(host, with_project("2.0.0", 2, config="new"))
     with exclusive(host) as (state, recovered):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from installer.core.format.entries.config_file import NOTHING, OnChange
-from installer.core.format.manifest import Deployment, FileEntry, LinkEntry, Manifest
+from installer.core.format.manifest import Deployment, FileEntry, Image, LinkEntry, Manifest
 from installer.deploy.configuration.reactions import FileChanges, Reactions, Side, reactions
 
 RELOAD, RESTART = OnChange(reload="web.service"), OnChange(restart="web.service")
@@ -303,3 +303,17 @@ def test_an_instance_is_restarted_when_its_template_changes_and_spared_otherwise
         assert react(release, release, [f"/etc/systemd/system/{path}"], []).spared == ()
     assert react(release, release, ["/opt/bin/work"], []).spared == ()
     assert react(release, release, ["/opt/lib/any.so"], []).spared == ()
+
+
+@pytest.mark.parametrize(("loads", "spared"), [("images", ()), ("systemd", ("web.service",))])
+def test_new_images_restart_a_unit_only_where_they_are_loaded(loads: str, spared: tuple[str, ...]) -> None:
+    methods = frozenset({"files", "systemd", loads})
+    old, new = (
+        side(
+            file("config/web.conf", WEB, on=RELOAD),
+            methods=methods,
+            images=(Image(f"web:{version}", "linux/amd64", f"sha256:{version * 64}", "sha256:0", ()),),
+        )
+        for version in "12"
+    )
+    assert react(old, new, [WEB], []).spared == spared

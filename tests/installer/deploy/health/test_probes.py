@@ -24,11 +24,12 @@ from installer.deploy.health.probes import (
 )
 from installer.host.context import Context
 from installer.host.http_probe import Answer
+from installer.host.system import System
 from tests.rig.hang import ends
 from tests.rig.httpservers import Page, serving
 from tests.rig.needs import needs
 from tests.rig.process import Daemon
-from tests.rig.releases import root
+from tests.rig.releases import context, root
 from tests.rig.tlscerts import Authority
 
 WEB = HealthCheck("http", "http://h/")
@@ -252,3 +253,21 @@ def test_a_secret_that_a_probe_prints_is_hidden(host: Context) -> None:
     (found,) = ask_once(host, [check])
     assert "hunter2" not in found.said + found.name
     assert found.said == "exit status 1: bad ***"
+
+
+def test_a_program_of_the_release_runs_from_below_the_root(host: Context) -> None:
+    program = root(host) / "opt/chat/check"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "at $WAYBILL_ROOT" >&2\nexit 3\n')
+    program.chmod(0o755)
+    (found,) = ask_once(host, [HealthCheck("command", "", ("/opt/chat/check",))])
+    assert f"at {root(host)}" in str(found)
+
+
+def test_a_program_of_a_live_host_keeps_the_name_of_its_link(tmp_path: Path) -> None:
+    (tmp_path / "multi-call").write_text('#!/bin/sh\necho "as ${0##*/}" >&2\nexit 3\n')
+    (tmp_path / "multi-call").chmod(0o755)
+    (tmp_path / "check").symlink_to("multi-call")
+    live = context(System("/"))
+    (found,) = ask_once(live, [HealthCheck("command", "", (str(tmp_path / "check"),))])
+    assert "as check" in str(found)

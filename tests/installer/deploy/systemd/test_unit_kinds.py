@@ -74,6 +74,23 @@ def test_a_service_that_a_condition_keeps_from_starting_is_no_drift(host: Contex
     assert drift(host) == []
 
 
+def test_units_that_a_generator_makes_are_left_alone(host: Context, machine: Host) -> None:
+    """Each reload runs generators again: what they make is theirs, before, between and after our releases."""
+    generator = "/etc/systemd/system-generators/rig"
+    unit = r"printf '[Service]\nExecStart=/bin/sleep 1000\n' > $1/made.service"
+    machine.check(f"mkdir -p {generator.rpartition('/')[0]}")
+    machine.run(f"cat > {generator}", stdin=f"#!/bin/sh\n{unit}\n".encode())
+    machine.check(f"chmod 755 {generator}; systemctl daemon-reload; systemctl start made")
+    before = shown(host, "made.service", "InvocationID", "FragmentPath")
+    assert before[1] == "/run/systemd/generator/made.service"
+    install(host, of_units(1, demo__service=SERVICE))
+    install(host, of_units(2, demo__service=SERVICE + "\n"))
+    assert (shown(host, "made.service", "InvocationID", "FragmentPath"), drift(host)) == (before, [])
+    remove(host)
+    assert shown(host, "made.service", "InvocationID", "FragmentPath") == before
+    machine.check(f"rm {generator}; systemctl stop made; systemctl daemon-reload")
+
+
 def test_a_socket_and_its_service_start_stop_and_change_together(host: Context, machine: Host) -> None:
     both = of_units(1, demo__service=SERVICE, demo__socket=SOCKET)
     install(host, both)
@@ -320,3 +337,16 @@ def test_a_probe_of_a_unit_that_is_nowhere_is_a_problem_of_the_plan(host: Contex
     with pytest.raises(HostNotReadyError, match=r"dmeo\.service"):
         install(host, missing)
     install(host, replace(spec, health=(HealthCheck("unit", "dbus.service"),)))
+
+
+def test_a_preset_of_the_distribution_that_disables_everything_does_not_count(
+    host: Context, machine: Host
+) -> None:
+    place = "/etc/systemd/system-preset/00-none.preset"
+    machine.check(f"mkdir -p $(dirname {place}) && echo 'disable *' > {place}")
+    try:
+        install(host, of_units(1, demo__service=SERVICE))
+        assert shown(host, "demo.service", "ActiveState", "UnitFileState") == ["active", "enabled"]
+        assert drift(host) == []
+    finally:
+        machine.check(f"rm {place}")
