@@ -44,7 +44,11 @@ AllowQuorumLoss = Annotated[
 ]
 BundleName = Annotated[
     str,
-    typer.Argument(metavar="BUNDLE", help="The bundle file, or - for standard input.", show_default=False),
+    typer.Argument(
+        metavar="BUNDLE",
+        help="The bundle file, - for standard input, or the address of a published one (oci:// or https://).",
+        show_default=False,
+    ),
 ]
 Product = Annotated[
     str | None,

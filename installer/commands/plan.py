@@ -18,6 +18,7 @@ from installer.planning.plan import DEFAULT_OPTIONS, Options, Plan
 from installer.planning.planner import plan_apply
 from installer.planning.views.content_diff import edited_members
 from installer.planning.views.visible_release import visible_release
+from installer.secrets.site_registry import has_site_registry
 from installer.staging.preview import previewed
 from installer.staging.work_dir import work_dir as checked_work_dir
 from installer.state.documents import release_brief
@@ -127,6 +128,11 @@ def blob_directory(
     # What brought up the running release is used again, and decides whether an engine takes the blobs.
     running = frozenset(state.current.methods if state.current else ())
     apart = blobs_apart(
-        opened.bundle.manifest, live=context.live, only=options.only, skip=options.skip, running=running
+        opened.bundle.manifest,
+        live=context.live,
+        only=options.only,
+        skip=options.skip,
+        running=running,
+        registry=has_site_registry(context.system),
     )
     return checked_work_dir(context.system, context.layout, chosen), apart

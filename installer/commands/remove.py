@@ -5,18 +5,17 @@ from __future__ import annotations
 from installer.audit.recorder import happened
 from installer.audit.removal_check import check_removal
 from installer.commands.common.attempt import attempt
-from installer.commands.common.plan_execution import TransactionResult, ask_and_execute
+from installer.commands.common.plan_execution import TransactionResult, execute_plan, show_and_ask
 from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import UsageError
 from installer.core.trust.root import PRODUCT
 from installer.host.context import Context
 from installer.planning.drift import NOTHING_SAID, Policy
-from installer.planning.plan import Options, Plan
+from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.planning.removal import inventory
 from installer.planning.removal.plans import plan_purge
-from installer.shared.command.ui import Ui
 from installer.state.state import State
 
 
@@ -51,50 +50,37 @@ def remove(
     name = product
     with attempt(session, "remove", product=name):
         context = session.context(name)
-        # A second `remove` checks what the first one left, so that a problem can be fixed and checked
-        # again.
-        checked = check_removed(context, session.wait, session.ui, purge=purge)
-        if checked is not None:
-            return checked
         options = Options(drift=on_drift, allow_quorum_loss=allow_quorum_loss, purge=purge)
-
-        def plan(state: State) -> Plan:
+        with exclusive(context, session.wait, session.ui) as (state, _):
             later = plan_purge(context, state) if purge and state.current is None else None
-            return later or plan_remove(context, state, options)
+            # A second `remove` checks what the first one left, so that a problem can be fixed and checked
+            # again.
+            checked = None if later else check_removed(context, state)
+            if checked is not None:
+                return checked
+            plan = later or plan_remove(context, state, options)
+            show_and_ask(session, plan, yes=yes)
+            return execute_plan(context, plan)
 
-        return ask_and_execute(session, context, plan, yes=yes)
 
-
-def check_removed(
-    context: Context, wait: float = 0.0, ui: Ui | None = None, *, purge: bool = False
-) -> TransactionResult | None:
+def check_removed(context: Context, state: State) -> TransactionResult | None:
     """Look again for what a removal left, where that was the last transaction.
 
     Args:
-        context: The product.
-        wait: Seconds to wait for another install.
-        ui: Reports what was recovered.
-        purge: Whether data that it left are to be deleted.
+        context: The product, locked.
+        state: Its state.
 
     Returns:
-        The result; None where a release runs, or there are data to delete.
-
-    Raises:
-        WaybillError: Another install runs, or what an earlier one left cannot be recovered.
+        The result; None where a release runs.
     """
-    with exclusive(context, wait, ui) as (state, _):
-        found = inventory.last_removal(context, state)
-        if found is None or (purge and plan_purge(context, state)):
-            return None
-        # What was in use at the removal may be free by now.
-        number, items = found
-        inventory.remove_again(context, items)
-        check = check_removal(context, number, items)
-        row = {
-            "verb": "remove",
-            "product": context.layout.product,
-            "exit": check.exit_code,
-            **check.summary(),
-        }
-        happened(context.system, "unchanged", row, context.progress.warn)
-    return TransactionResult("remove", context.layout.product, False, None, None, number, removal=check)
+    found = inventory.last_removal(context, state)
+    if found is None:
+        return None
+    # What was in use at the removal may be free by now.
+    number, items = found
+    inventory.remove_again(context, items)
+    check = check_removal(context, number, items)
+    product = context.layout.product
+    row = {"verb": "remove", "product": product, "exit": check.exit_code, **check.summary()}
+    happened(context.system, "unchanged", row, context.progress.warn)
+    return TransactionResult("remove", product, False, None, None, number, removal=check)

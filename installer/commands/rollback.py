@@ -105,7 +105,7 @@ class Admission:
         Raises:
             WaybillError: No trust is set up, others could have changed it, or approvals cannot be read.
         """
-        trust, data = session.trust(), trusted_bytes(session.system) or b""
+        trust, data = session.trust_and_root()
         brought = [(str(each), read_sidecar(each, required=True)) for each in approvals]
         return cls(session, trust, data, recorded_environment(session.system), brought, Watch(session.clock))
 

@@ -11,6 +11,23 @@ from installer.shared.secrecy.known import Secrets
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """A user of the host, whose manager of services is asked.
+
+    Attributes:
+        name: Their name.
+        uid: Their number.
+        gid: The number of their first group.
+        home: Their home directory; empty for `/`.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What every step works with.
 
@@ -20,6 +37,7 @@ class Context:
         progress: Receives progress and notes.
         transaction: Its id; empty while planning.
         resume: Identity of the bundle whose staged files must not be cleared; empty for none.
+        user: Whose units `systemctl` acts on; None for those of the system.
         secrets: What must not be shown or recorded of what programs and files say.
     """
 
@@ -28,6 +46,7 @@ class Context:
     progress: Progress
     transaction: str = ""
     resume: str = ""
+    user: Account | None = None
     secrets: Secrets = field(default_factory=Secrets, compare=False, repr=False)
 
     @property

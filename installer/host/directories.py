@@ -37,6 +37,19 @@ def make_directory(system: System, path: str) -> None:
     system.sync_dir(parent(path))
 
 
+def write_mark(system: System, path: str) -> None:
+    """Create an empty file, which says that something has begun, and the directories above it.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    make_directory(system, parent(path))
+    with suppress(FileExistsError):
+        system.write_new(path, b"", 0o600)
+    # On the disk before anything acts: without the mark, undoing would believe that nothing did.
+    system.sync_dir(parent(path))
+
+
 def sync_directories(system: System, directories: Iterable[str]) -> None:
     """Wait until the entries of directories are on the disk; one that no longer exists is skipped.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -39,11 +40,15 @@ def mount_points(directory: str) -> list[str]:
 def mount_table() -> list[str] | None:
     """Return all mount points of this machine, sorted; None without /proc."""
     try:
-        rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        return list(_points(Path("/proc/self/mountinfo").read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    points = (os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), row.split()[4])) for row in rows)
-    return sorted(set(points))
+
+
+@functools.lru_cache(maxsize=1)  # it is asked for at every directory, and seldom another one
+def _points(table: bytes) -> tuple[str, ...]:
+    points = (_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), row.split()[4]) for row in table.splitlines())
+    return tuple(sorted({os.fsdecode(point) for point in points}))
 
 
 def _by_device(directory: str) -> set[str]:
@@ -60,12 +65,31 @@ def users(directory: str) -> list[int]:
     """Return the visible processes that run a program from a directory or work in it."""
     found = set()
     # Processes of other users are visible to root only; for others the answer is incomplete.
-    for process in Path("/proc").glob("[0-9]*"):
+    for pid in _processes():
         for name in ("exe", "cwd", "root"):
             with suppress(OSError):
-                if f"{(process / name).readlink()}/".startswith(f"{directory}/"):
-                    found.add(int(process.name))
+                if f"{Path(f'/proc/{pid}/{name}').readlink()}/".startswith(f"{directory}/"):
+                    found.add(pid)
     return sorted(found)
+
+
+def _processes() -> list[int]:
+    """Return the ids of the visible processes; none without /proc."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+    return []
+
+
+def started(pid: int) -> str:
+    """Return when a process started, in ticks since the boot; empty where it does not run any more.
+
+    Its number is given to another one later. One that has ended runs no more, also if nobody waits for it.
+    """
+    with suppress(OSError, IndexError):
+        # proc(5): the name of the program, in parentheses, may contain anything.
+        fields = _read(pid, "stat").rpartition(")")[2].split()
+        return "" if fields[0] in ("Z", "X") else fields[19]
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,37 +133,37 @@ def holders(fd: int) -> list[Holder]:
     status = os.fstat(fd)
     wanted, found = (status.st_dev, status.st_ino), []
     # Without /proc nobody is found.
-    for process in Path("/proc").glob("[0-9]*"):
+    for pid in _processes():
         # Processes end while we look, and those of other users are visible to root only.
         with suppress(OSError, ValueError):
-            if int(process.name) != os.getpid() and _holds(process, wanted):
-                found.append(Holder(int(process.name), _user(process), _name(process)))
+            if pid != os.getpid() and _holds(pid, wanted):
+                found.append(Holder(pid, _user(pid), _read(pid, "comm").strip()))
     return sorted(found, key=lambda each: each.pid)
 
 
-def _holds(process: Path, wanted: tuple[int, int]) -> bool:
-    for each in (process / "fd").iterdir():
-        with suppress(OSError):
-            status = each.stat()
-            if (status.st_dev, status.st_ino) == wanted and int(process.name) in _takers(process, each.name):
-                return True
+def _holds(pid: int, wanted: tuple[int, int]) -> bool:
+    with os.scandir(f"/proc/{pid}/fd") as descriptors:
+        for each in descriptors:
+            with suppress(OSError):
+                status = each.stat()
+                if (status.st_dev, status.st_ino) == wanted and pid in _takers(pid, each.name):
+                    return True
     return False
 
 
-def _takers(process: Path, fd: str) -> Iterator[int]:
+def _takers(pid: int, fd: str) -> Iterator[int]:
     """Yield who took the locks of an open file; a child has its parent's descriptors, but took none."""
-    for line in (process / "fdinfo" / fd).read_text(encoding="ascii", errors="replace").splitlines():
+    for line in _read(pid, f"fdinfo/{fd}").splitlines():
         fields = line.split()
         # lock: 1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF
         if fields[:1] == ["lock:"] and len(fields) > 5 and fields[2] == "FLOCK":
             yield int(fields[5])
 
 
-def _user(process: Path) -> int:
-    lines = (process / "status").read_text(encoding="ascii", errors="replace").splitlines()
+def _user(pid: int) -> int:
     # The real user: a program that is setuid root was still started by somebody else.
-    return next(int(line.split()[1]) for line in lines if line.startswith("Uid:"))
+    return next(int(line.split()[1]) for line in _read(pid, "status").splitlines() if line.startswith("Uid:"))
 
 
-def _name(process: Path) -> str:
-    return (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+def _read(pid: int, name: str) -> str:
+    return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")

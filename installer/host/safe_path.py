@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import NamedTuple
+
+from installer.host.syscalls import open_below
 
 MAX_LINKS = 40
 MAX_HELD = 128
@@ -88,6 +90,23 @@ def _name(error: OSError, at: ParentDir, path: str) -> None:
 
 
 @contextmanager
+def removed_after_error(at: ParentDir, remove: Callable[..., None]) -> Iterator[None]:
+    """Remove a new entry again if what completes it fails: half of one must not be taken for a whole one.
+
+    Args:
+        at: The entry.
+        remove: `os.unlink`, or `os.rmdir` for a directory.
+    """
+    try:
+        yield
+    # Not BaseException: a killed process cannot clean up, and tests imitate that.
+    except (Exception, KeyboardInterrupt):
+        with suppress(OSError):
+            remove(at.name, dir_fd=at.fd)
+        raise
+
+
+@contextmanager
 def naming(*arguments: object) -> Iterator[None]:
     """Let an error inside name the path that the first argument is, unless it names a whole path itself.
 
@@ -106,7 +125,8 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | li
     """Walk to the end, or to the first link; then return the components to walk instead."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for index, part in enumerate(todo):
+        fd, start = _ahead(fd, todo)
+        for index, part in enumerate(todo[start:], start):
             last = index == len(todo) - 1
             # Resolved in the text, and stopping at the root: `..` of an open directory could lead out of it.
             if part == "..":
@@ -140,6 +160,23 @@ def _walk(root: str, todo: list[str], path: str, follow: bool) -> ParentDir | li
         os.close(fd)
         raise
     return ParentDir(fd, ".", tuple(todo))
+
+
+def _ahead(fd: int, todo: list[str]) -> tuple[int, int]:
+    """Go as far as the parent of the last component at once, if no link is on the way; else stay.
+
+    Returns:
+        The directory that was reached, and the number of components on the way to it.
+    """
+    above = todo[:-1]
+    # For one component a call is a call. The kernel would follow `..`; here it is resolved in the text.
+    if len(above) < 2 or ".." in todo:
+        return fd, 0
+    reached = open_below(fd, "/".join(above), _DIRECTORY)
+    if reached is None:
+        return fd, 0
+    os.close(fd)
+    return reached, len(above)
 
 
 def _and_close(fd: int, todo: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from installer.host.http_probe import Answer
 from installer.host.inodes import attributes as inode
 from installer.host.kernel import Holder
 from installer.host.lock import Lock, lock_holders
-from installer.host.safe_path import ParentDir, naming, open_parent
+from installer.host.safe_path import ParentDir, naming, open_parent, removed_after_error
 from installer.host.syscalls import SyncError
 from installer.shared.child import process
 from installer.shared.child.process import Completed
@@ -71,14 +71,14 @@ class System(Host):
 
     @_effect
     def mkdir(self, path: str, mode: int) -> None:
-        """Create a directory with exactly this mode; its parent must exist.
+        """Create a directory with exactly this mode; remove it again if that fails. Its parent must exist.
 
         Raises:
             OSError: It exists already, or cannot be created.
         """
         with self.open_parent(path) as at:
             os.mkdir(at.name, mode, dir_fd=at.fd)
-            with opened(at, LIST) as fd:
+            with removed_after_error(at, os.rmdir), opened(at, LIST) as fd:
                 os.fchmod(fd, mode)  # mkdir(2) applies the umask; fchmod(2) does not
 
     @_effect
@@ -106,19 +106,12 @@ class System(Host):
             OSError: It exists already, or cannot be written.
         """
         # 0600 until its content is complete: nobody reads or runs half of a file.
-        with self.open_parent(path) as at, opened(at, _NEW) as fd:
-            try:
-                for chunk in (data,) if isinstance(data, bytes) else data:
-                    self._write(fd, chunk)
-                inode.set_owner_mode(fd, mode, uid, gid)
-                if sync:
-                    self._fsync(fd)
-            # Not BaseException: a killed process cannot clean up, and tests imitate that.
-            except (Exception, KeyboardInterrupt):
-                with suppress(OSError):
-                    # A half-written file under its final name must not be taken for a complete one later.
-                    os.unlink(at.name, dir_fd=at.fd)
-                raise
+        with self.open_parent(path) as at, opened(at, _NEW) as fd, removed_after_error(at, os.unlink):
+            for chunk in (data,) if isinstance(data, bytes) else data:
+                self._write(fd, chunk)
+            inode.set_owner_mode(fd, mode, uid, gid)
+            if sync:
+                self._fsync(fd)
 
     @_effect
     def write_at(self, path: str, offset: int, data: bytes, *, truncate: bool = False) -> None:
@@ -376,12 +369,15 @@ class System(Host):
         stdin: bytes | Iterable[bytes] = b"",
         cwd: str | None = None,
         memory: int = 0,
+        heard: process.Heard | None = None,
+        told: process.Told | None = None,
     ) -> Completed:
         """Run a program on the host; the arguments are those of `process.run`, paths as `real` gives them."""
         try:
             return process.run(
-                argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, memory=memory, inherited=self.inherited
-            )
+                argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, inherited=self.inherited,
+                memory=memory, heard=heard, told=told,
+            )  # fmt: skip
         finally:
             if self._held is not None:
                 self._held.forget()  # the program may have moved or mounted something

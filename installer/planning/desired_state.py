@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +20,7 @@ from installer.planning.cluster import members
 from installer.planning.cluster.discovery import Sight
 from installer.planning.cluster.members import Cluster, cluster_of
 from installer.planning.step_files.accounts import Owners, created
-from installer.planning.step_files.rendered import StepFile, completed, step_files
+from installer.planning.step_files.rendered import StepFile, completed, step_files, with_references
 from installer.planning.step_files.site_files import site_files
 from installer.secrets.site import SiteSecrets
 from installer.shared.configuration.peers import BUILT_IN as PEERS
@@ -131,7 +131,7 @@ def desired(
     own = {file.path: file for file in step_files(manifest, directory, used)}
     files += [(path, file.entry) for path, file in own.items()]
     if _templated(manifest, files):
-        _configure(context, staged, secrets, files, (site, environment), result, sight)
+        _configure(context, staged, secrets, files, (site, environment), result, sight, _referring(own))
     else:
         result.health = manifest.health
     release = Release(manifest, staged.identity, directory, staged.directory)
@@ -200,11 +200,15 @@ def check_configuration(
     files = [(to, entry) for entry in entries if (to := destination(entry))]
     own = {file.path: file for file in step_files(staged.manifest, staged.directory, None)}
     files += [(path, file.entry) for path, file in own.items()]
-    _configure(context, staged, secrets, files, (site, environment), result)
+    _configure(context, staged, secrets, files, (site, environment), result, referring=_referring(own))
     release = Release(staged.manifest, staged.identity, staged.directory, staged.directory)
     _complete(context, release, own.values(), result)
     result.problems += site_files(context, staged.manifest, staged.directory, None)[1]
     return result
+
+
+def _referring(own: Mapping[str, StepFile]) -> list[str]:
+    return [path for path, file in own.items() if file.keeps_references]
 
 
 def _complete(context: Context, release: Release, files: Iterable[StepFile], result: Desired) -> None:
@@ -213,7 +217,8 @@ def _complete(context: Context, release: Release, files: Iterable[StepFile], res
         if file.path not in result.rendered or file.path in result.unrendered:
             continue
         data, problems = completed(context, release, file, result.rendered[file.path])
-        result.rendered[file.path] = data
+        # Values that are wrong are none: no step is tried with them.
+        result.rendered[file.path] = b"" if problems and file.keeps_references else data
         result.problems += problems
 
 
@@ -231,6 +236,7 @@ def _configure(
     given: tuple[tuple[Layer, ...], str],
     result: Desired,
     sight: Sight | None = None,
+    referring: Collection[str] = (),
 ) -> None:
     """Merge the values, and render probes and templates with them."""
     system, release = context.system, (staged.manifest, staged.directory)
@@ -255,7 +261,7 @@ def _configure(
     rendering = Rendering.of(values, references, merged.told, secrets.values())
     spans: dict[str, tuple[Span, ...]] = {}
     result.health = _probes(staged.manifest, rendering, result, spans)
-    _render(system, staged, files, rendering, result, spans)
+    _render(system, staged, files, rendering, result, spans, referring)
     result.store_secrets = tuple(RecordedSecret(*row) for row in secrets.digests())
     result.values = recorded(values, secrets.keyed, RecordedSecrets(result.store_secrets, spans))
     result.notes += _narrowed(files, result.confidential)
@@ -337,8 +343,12 @@ def _render(
     render: Rendering,
     result: Desired,
     spans: dict[str, tuple[Span, ...]],
+    referring: Collection[str],
 ) -> None:
-    """Render the templates among the files, all of them in one child process."""
+    """Render the templates among the files, all of them in one child process.
+
+    In what is at the paths `referring`, references stay in place of secrets.
+    """
 
     def read(entry: FileEntry) -> bytes:
         template = system.read(f"{staged.directory}/{entry.path}", LIMITS.document_bytes)
@@ -353,13 +363,17 @@ def _render(
     # A template that has no result has a problem, and no plan with a problem is carried out.
     result.rendered |= dict.fromkeys((to for to, _ in rows), b"")
     templates = [Template(entry.path, partial(read, entry)) for _, entry in rows]
-    for number, ((to, _), made) in enumerate(zip(rows, render(templates), strict=False), 1):
-        result.confidential |= {to} if made.confidential else set()
-        spans[str(number)] = made.spans
-        if isinstance(made.data, HostNotReadyError):
-            result.problems += _problems(made.data)
+    for number, ((to, made_of), made) in enumerate(zip(rows, render(templates), strict=False), 1):
+        data, is_referring = made.data, to in referring and made.confidential
+        if is_referring and isinstance(data, bytes):
+            # With the references in it, it tells nothing of the secrets.
+            data = with_references(made, made_of.path)
+        result.confidential |= {to} if made.confidential and not is_referring else set()
+        spans[str(number)] = () if is_referring else made.spans
+        if isinstance(data, HostNotReadyError):
+            result.problems += _problems(data)
         else:
-            result.rendered[to] = made.data
+            result.rendered[to] = data
             result.unrendered.discard(to)
 
 

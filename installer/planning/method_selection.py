@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from installer.core.errors import Problem, UsageError
 from installer.core.format.manifest import Deployment, FileEntry, Manifest
-from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS, images_in_engine
+from installer.core.format.methods import FILES, IMAGES, IMPLICIT, SPECS
 from installer.core.schema_errors import spelling_hint
 from installer.deploy.configuration.planned import sparing
 from installer.deploy.method import Target
 from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
+from installer.deploy.site.image_places import NOWHERE, image_places, taken_images
 from installer.deploy.systemctl import is_masked
 from installer.host.context import Context
 from installer.host.system import System
@@ -42,11 +43,13 @@ def select(
     only: frozenset[str],
     skip: frozenset[str],
     running: frozenset[str] = frozenset(),
+    returns: bool = False,
 ) -> Selection:
     """Decide which methods are used.
 
     A choice persists: a method that deployed what runs is used again by an upgrade or a rollback, unless a
-    flag excludes it. Otherwise the old release would go on running next to the new files.
+    flag excludes it. Otherwise the old release would go on running next to the new files. A rollback uses no
+    other method: what neither release did on this host is not what anybody wants back.
 
     Args:
         manifest: Of the release.
@@ -54,6 +57,7 @@ def select(
         only: What `--only` names; empty for no such choice.
         skip: What `--skip` names.
         running: Methods by which the releases that are involved were deployed here before.
+        returns: Whether this is a rollback.
 
     Raises:
         UsageError: A name is not one of the release's methods, or `files` is to be skipped.
@@ -68,13 +72,16 @@ def select(
     for name in sorted(named - used, key=lambda name: (name == IMAGES.name, name)):
         spec = SPECS.get(name)
         needed = name == IMAGES.name and (
-            any(SPECS[each].needs_engine for each in used if each in SPECS)
-            or (not live and name not in optional)
+            taken_images(used) != NOWHERE or (not live and name not in optional)
         )
         if name in skip:
             why[name] = ": it is listed in --skip"
         # `running` before `optional` and --root: a choice that was made once persists.
-        elif (not only and name in running) or needed:
+        elif not only and name in running:
+            used.add(name)
+        elif not only and returns:
+            why[name] = ": neither release used it on this host; add {only} to run it"
+        elif needed:
             used.add(name)
         elif only and name not in only:
             why[name] = ": it is not listed in --only"
@@ -119,7 +126,8 @@ def is_installed(
         entry: The file.
         path: The path.
     """
-    kinds = {each.kind for name in used if name in SPECS for each in SPECS[name].options if each.directory}
+    specs = (SPECS[name] for name in used if name in SPECS)
+    kinds = {option.kind for spec in specs for option in spec.every_option if option.directory}
     return path in there or (entry.kind in kinds and not is_masked(system, path))
 
 
@@ -173,6 +181,11 @@ class MethodStep:
         """Return where the host differs from the new release, as far as the method can tell."""
         used = method(self.name)
         return used.drift(context, self.new) if used and self.new else []
+
+    def differs(self, context: Context) -> bool:
+        """Return whether the new release, which is installed already, has something to repair."""
+        used = method(self.name)
+        return used is not None and self.new is not None and used.differs(context, self.new)
 
 
 def method_steps(
@@ -230,7 +243,8 @@ def targets(release: Release, used: frozenset[str]) -> dict[StepKey, Target]:
     """
     found: dict[StepKey, Target] = {}
     if release.manifest.images:
-        options = {"engine": images_in_engine(used, live=False)}
+        taken = taken_images(used) if IMAGES.name in used else NOWHERE
+        options = {"engine": taken.engine, "registry": taken.registry}
         found[StepKey(IMAGES.name, "", 0)] = Target(release, options)
     counts = Counter[tuple[str, str]]()
     for deployment in release.manifest.deploy:
@@ -245,12 +259,27 @@ def targets(release: Release, used: frozenset[str]) -> dict[StepKey, Target]:
 
 def _identity(step: Deployment, product: str) -> str:
     spec = SPECS.get(step.method)
-    return str(step.options.get(spec.identity) or product) if spec and spec.identity else ""
+    if spec is None or not spec.identity:
+        return ""
+    known_by = step.options.get(spec.identity)
+    # The first file of a list stands for all: the others change from release to release.
+    known_by = known_by[0] if isinstance(known_by, list) else known_by
+    return str(known_by or (product if spec.named_by_product else ""))
 
 
 def blobs_apart(
-    manifest: Manifest, *, live: bool, only: frozenset[str], skip: frozenset[str], running: frozenset[str]
+    manifest: Manifest,
+    *,
+    live: bool,
+    only: frozenset[str],
+    skip: frozenset[str],
+    running: frozenset[str],
+    registry: bool,
 ) -> bool:
-    """Return whether the blobs of images only pass through: into the engine, or nowhere. See `select`."""
+    """Return whether the blobs of images only pass through: into the engine, or nowhere. See `select`.
+
+    A registry may lose what it has, and a rollback pushes it again: then they stay with the release.
+    """
     used = select(manifest, live=live, only=only, skip=skip, running=running).used
-    return IMAGES.name not in used or images_in_engine(used, live=live)
+    places = image_places(used, live=live, registry=registry)
+    return IMAGES.name not in used or (places.engine and not places.registry)

@@ -165,9 +165,9 @@ class Planner:
         context, state, old = self._context, self._state, self.old
         self._learn(wanted, entry)
         rotated = self._rotated(wanted)
-        chosen = (
-            self._select(release.manifest, entry.methods) if entry and release else Selection(frozenset(), {})
-        )
+        chosen = Selection(frozenset(), {})
+        if entry and release:
+            chosen = self._select(release.manifest, entry.methods, returns=verb == "rollback")
         inside, installed_before = step_files.split(context.layout, old.installed if old else ())
         own, items = step_files.split(context.layout, wanted.items)
         links = {item.path for item in wanted.items if item.kind == "link"}
@@ -290,7 +290,7 @@ class Planner:
         used = self._select(manifest).used
         return partial(method_selection.is_installed, self._context.system, used, there)
 
-    def _select(self, manifest: Manifest, methods: Sequence[str] = ()) -> Selection:
+    def _select(self, manifest: Manifest, methods: Sequence[str] = (), *, returns: bool = False) -> Selection:
         options, current = self._options, self._state.current
         return method_selection.select(
             manifest,
@@ -298,6 +298,7 @@ class Planner:
             only=options.only,
             skip=options.skip,
             running=frozenset(methods) | frozenset(current.methods if current else ()),
+            returns=returns,
         )
 
     def _nothing(
@@ -324,7 +325,7 @@ class Planner:
             return False
         if without_sources(changes.installed) != without_sources(old.installed):
             return False
-        return not any(job.drift(self._context) for job in jobs)
+        return not any(job.differs(self._context) for job in jobs)
 
     def _methods(self, jobs: list[MethodStep]) -> list[MethodPlan]:
         plans = []
@@ -394,7 +395,6 @@ class Planner:
         treated = {each.path for each in changes.drifted}
         for change in changes.changes:
             if change.kept and change.path not in treated:
-                self._notes.append(
-                    f"{change.path} differs from the installed release; a copy is kept: {change.kept}"
-                )
+                said = "differs from the installed release; a copy is kept"
+                self._notes.append(f"{change.path} {said}: {change.kept}")
         self._notes += [*changes.notes, *(why for _, why in sorted(chosen.skipped.items()))]

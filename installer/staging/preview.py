@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, os_errors_as
-from installer.core.format.manifest import FileEntry, Kind
-from installer.core.format.methods import FILE_KINDS
+from installer.core.format.manifest import FileEntry, Kind, blob_path
+from installer.core.format.methods import FILE_KINDS, LIBRARIES, TOOLS
 from installer.core.format.payload import discard
 from installer.core.limits import LIMITS
 from installer.core.remedies import remedy
@@ -24,7 +24,7 @@ from installer.staging.stage import demands
 from installer.staging.staged import Staged
 
 _TEMPORARY = "/tmp"  # noqa: S108 - for directories of random names, 0700
-READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", *FILE_KINDS)
+READ_BY_PLANS: tuple[Kind, ...] = ("template", "values", "schema", *FILE_KINDS, *LIBRARIES)
 
 
 @contextmanager
@@ -62,7 +62,14 @@ def previewed(
         TamperedError: Something is not what was signed.
         HostNotReadyError: The directory cannot be made.
     """
-    # Documents of a bundle are small; blobs and programs are verified and dropped.
+    # Documents of a bundle are small; blobs and programs are verified and dropped. The names of images in the
+    # registry of a site follow from their manifests.
+    signed = opened.bundle.manifest
+    named = [
+        *(image.manifest for image in signed.images),
+        *(d for each in signed.whole_images for d in each.documents),
+    ]
+    also = {*also, *map(blob_path, named)}
     parent = work.rstrip("/") or (_TEMPORARY if system.live else "")
     name = f".waybill-plan.{secrets.token_hex(8)}"
     base = f"{parent}/{name}"
@@ -80,13 +87,18 @@ def previewed(
             cleanup.callback(_remove, system, base, progress)
 
         def keep(entry: FileEntry, chunks: Iterator[memoryview]) -> None:
-            if (entry.kind in READ_BY_PLANS or entry.path in also) and entry.size <= LIMITS.document_bytes:
+            if entry.kind in TOOLS and entry.platform == system.platform():
+                # The plan runs it, as the installation does.
+                system.write_new(f"{base}/{entry.path}", chunks, 0o700, sync=False)
+            elif (entry.kind in READ_BY_PLANS or entry.path in also) and entry.size <= LIMITS.document_bytes:
                 system.write_new(f"{base}/{entry.path}", chunks, 0o600, sync=False)
             else:
                 discard(entry, chunks)
 
         kept = [
-            each for each in opened.bundle.manifest.files if each.kind in READ_BY_PLANS or each.path in also
+            each
+            for each in opened.bundle.manifest.files
+            if each.kind in (*READ_BY_PLANS, *TOOLS) or each.path in also
         ]
         for entry in kept:
             for above in reversed(PurePosixPath(base, entry.path).parents):

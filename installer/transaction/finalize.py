@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -10,13 +10,16 @@ from typing import Any
 from installer.core import jsonio
 from installer.core.errors import HostNotReadyError, TamperedError, WaybillError
 from installer.core.format.manifest import Manifest
-from installer.core.format.methods import images_in_engine
+from installer.deploy.site.image_places import NOWHERE, ImagePlaces, image_places
+from installer.deploy.site.images import fetch_from
 from installer.host.atomic_file import remove_partial, remove_present
 from installer.host.context import Context
 from installer.host.directories import parent
 from installer.host.layout import Layout
 from installer.host.system import System
+from installer.images import registry_prune
 from installer.images.prune import forget, sweep
+from installer.secrets.site_registry import has_site_registry
 from installer.staging import area
 from installer.state.public import public_view, publish
 from installer.state.retained import read_manifest
@@ -149,7 +152,7 @@ def _clear_transactions(context: Context, state: State, left: Leftovers) -> None
     ended = [name.removesuffix(".done") for name in there if name.endswith(".done") and name[:-5].isdecimal()]
     last = f"{state.transaction:06d}"
     for number in (number for number in ended if f"{number}{leftovers.NOTE}" in there):
-        if number == last and number != context.transaction:
+        if number == last:
             with left.collect(layout.journal(number)):
                 leftovers.try_again(replace(context, transaction=number))
         left += leftovers.noted(context, number)
@@ -158,7 +161,7 @@ def _clear_transactions(context: Context, state: State, left: Leftovers) -> None
     for number in dict.fromkeys([*ended, context.transaction] if context.transaction else ended):
         # A power cut can keep the new name of a journal and bring back the directory of its backups. A
         # note says that they are still needed.
-        if number not in noted and (number == context.transaction or f"{number}.backup" in there):
+        if number not in noted and f"{number}.backup" in there:
             with left.collect(layout.backup(number)):
                 system.remove_tree(layout.backup(number))
     # The newest journals stay: the state can be derived from them again.
@@ -176,6 +179,11 @@ def _sweep(context: Context, before: Iterable[Entry], state: State, *, undone: b
     gone = [entry for entry in before if entry.name not in wanted]
     if gone:
         sweep(context, _in_engine(context, gone), _in_engine(context, state.retained), undone=undone)
+    # The engine may have images of the same releases: a site can get its registry later.
+    if gone and has_site_registry(context.system):
+        registry_prune.sweep(
+            context, _in_registry(context, gone), _in_registry(context, state.retained), undone=undone
+        )
 
 
 def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
@@ -185,12 +193,23 @@ def _forget(context: Context, before: Iterable[Entry], state: State) -> None:
 
 
 def _in_engine(context: Context, entries: Iterable[Entry]) -> list[Manifest]:
-    found = []
+    return [manifest for manifest, places, _ in _with_images(context, entries) if places.engine]
+
+
+def _in_registry(context: Context, entries: Iterable[Entry]) -> list[registry_prune.Pushed]:
+    rows = _with_images(context, entries)
+    return [(manifest, fetch_from(context, place)) for manifest, places, place in rows if places.registry]
+
+
+def _with_images(context: Context, entries: Iterable[Entry]) -> Iterator[tuple[Manifest, ImagePlaces, str]]:
+    """Yield the manifest of each release, where its images are, and its directory."""
+    registry = has_site_registry(context.system)
     for entry in entries:
-        if images_in_engine(entry.methods, live=context.live):
+        places = image_places(entry.methods, live=context.live, registry=registry)
+        if places != NOWHERE:
+            directory = context.layout.release(entry.name)
             with suppress(OSError, TamperedError):
-                found.append(read_manifest(context.system, context.layout.release(entry.name))[0])
-    return found
+                yield read_manifest(context.system, directory)[0], places, directory
 
 
 def _end(journal: Journal) -> None:

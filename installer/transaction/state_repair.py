@@ -127,7 +127,7 @@ def _newest(system: System, layout: Layout) -> State | None:
     """Return the state by the newest journal that has one; None if none does."""
     for number, path in _journals(system, layout):
         # A damaged journal is no reason to stop: an older one may have the state.
-        with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError, ValueError):
+        with suppress(NotUndoneError, OSError, TamperedError, KeyError, TypeError):
             records = journals.read(system.read(path, journals.LIMIT), path).records
             if records and "state" in records[0].fields:
                 return _state_of(number, records, ended=path.endswith(".done"))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from installer.audit.floor import with_floor
+from installer.commands.common.published_source import open_named
 from installer.commands.common.session import Session
 from installer.core.errors import (
     ClockError,
@@ -21,7 +22,7 @@ from installer.core.errors import (
     RevokedError,
     WaybillError,
 )
-from installer.core.format.bundle_source import BundleSource, open_source
+from installer.core.format.bundle_source import BundleSource
 from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
 from installer.core.trust.approval_sidecar import Sidecars, find_sidecars
@@ -37,6 +38,7 @@ from installer.host.layout import Layout
 from installer.host.system import System
 from installer.shared.command.run_record import release_row
 from installer.shared.progress import Progress
+from installer.shared.published.address import is_address, parse_address
 from installer.state.host_identity import ENVIRONMENT_FILE, environment, host_name, recorded_environment
 from installer.state.state import State
 from installer.state.trust_store import (
@@ -67,6 +69,11 @@ class BundleInput:
     approvals: tuple[Path, ...] = ()
     root: Path | None = None
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an address that is none, before any record of it: it may have a password in it."""
+        if is_address(self.path):
+            parse_address(self.path)
 
 
 @dataclass(slots=True)
@@ -248,7 +255,7 @@ def opened_bundle(
     verifier = bundle_verifier(session, source, trace or VerificationTrace())
     if installs and (missing := missing_environment(session.system, verifier.trust.root)):
         raise HostNotReadyError(missing.what, where=missing.where, hint=missing.hint)
-    medium = open_source(source.path)
+    medium = open_named(session, source.path)
     try:
         opened = verifier.open(medium)
         _tell(session, verifier.trace)
@@ -286,9 +293,16 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
     else:
         with suppress(OSError):  # what is wrong with the file is said below
             trace.root_sha256 = fingerprint(system.read(ROOT_FILE, LIMITS.document_bytes))
-        trust = session.trust()
+        trust, data = session.trust_and_root()
+        trace.root_sha256 = fingerprint(data)
     trace.root_version = trust.root.version
-    return BundleVerifier(system, trust, chosen, find_sidecars(source.path, source.approvals), trace)
+    return BundleVerifier(
+        system,
+        trust,
+        chosen,
+        find_sidecars("-" if is_address(source.path) else source.path, source.approvals),
+        trace,
+    )
 
 
 def _given_trust(session: Session, path: Path, typed: str) -> tuple[Trust, str]:

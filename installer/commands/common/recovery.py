@@ -16,15 +16,16 @@ from typing import Any, Literal
 from installer.audit import recorder
 from installer.audit.floor import with_floor
 from installer.core.errors import BusyError, HostNotReadyError, NotUndoneError, WaybillError
-from installer.core.format.methods import images_in_engine
 from installer.core.remedies import MISPLACED, remedy
 from installer.deploy.health.watch import ProbeResult, watch_release
 from installer.deploy.method_registry import handler
 from installer.deploy.operation import Op
+from installer.deploy.site.image_places import image_places
 from installer.host.context import Context
 from installer.host.directories import make_directory
 from installer.host.host import A_KIND
 from installer.host.lock import Lock, LockError
+from installer.secrets.site_registry import has_site_registry
 from installer.shared.command.ui import Ui
 from installer.shared.terminal import interrupts
 from installer.staging import area
@@ -330,7 +331,8 @@ def _repair_images(context: Context, journal: Journal, stands: State) -> None:
     entry = stands.current
     if not touched or journal.records[0].fields["boot"] == context.system.boot_id():
         return
-    if entry is not None and images_in_engine(entry.methods, live=context.live):
+    registry = has_site_registry(context.system)
+    if entry is not None and image_places(entry.methods, live=context.live, registry=registry).engine:
         from installer.images.repair import repair_images
 
         directory = context.layout.release(entry.name)

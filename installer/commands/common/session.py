@@ -91,8 +91,17 @@ class Session:
             UntrustedError: No trust is set up.
             TamperedError: Its file is damaged.
         """
-        root, _ = load_trust(self.system)
-        return Trust(root, self.clock, known_time(self.system))
+        return self.trust_and_root()[0]
+
+    def trust_and_root(self) -> tuple[Trust, bytes]:
+        """Return what this host trusts, and the exact bytes of the root that says so.
+
+        Raises:
+            UntrustedError: No trust is set up.
+            TamperedError: Its file is damaged.
+        """
+        root, data = load_trust(self.system)
+        return Trust(root, self.clock, known_time(self.system)), data
 
     def products(self) -> list[str]:
         """Return the products that this host knows.

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import json
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
-from installer.core.errors import InternalError, Problem
+from installer.core.errors import Problem
 from installer.core.format.manifest import ClusterNeeds
 from installer.core.schema_errors import findings, spelling_hint
 from installer.host.layout import Layout
@@ -25,10 +21,10 @@ from installer.host.system import System
 from installer.planning.cluster.mdns import Announcement, browse
 from installer.shared import strict_yaml
 from installer.shared.configuration.peers import ID, Peer, is_address
+from installer.shared.published_schema import published_schema
 from installer.state.site_layers import ValuesFile, read_values_file
 
 SCHEMA = "v1/discovery-yaml.schema.json"
-_CHECKOUT = Path(__file__).resolve().parents[3]
 _NAMED = 5
 _EXPECT = "say how many members the cluster has, this host included, such as expect: 3"
 
@@ -124,7 +120,7 @@ def read_settings(system: System, layout: Layout) -> tuple[Settings | None, list
     if not problems:
         problems = [
             each.problem if each.problem.hint else replace(each.problem, hint=_EXPECT)
-            for each in findings(_schema(), document.value, document.where)
+            for each in findings(published_schema(SCHEMA), document.value, document.where)
         ]
     if problems:
         return None, problems
@@ -136,17 +132,6 @@ def read_settings(system: System, layout: Layout) -> tuple[Settings | None, list
 
 
 @functools.cache
-def _schema() -> dict[str, Any]:
-    # In a checkout the schemas are at the top; in a wheel or an executable they are in the package.
-    checkout = _CHECKOUT / "schemas" / SCHEMA
-    place: Any = checkout if checkout.is_file() else files("installer.core") / "schemas" / SCHEMA
-    try:
-        found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InternalError(f"the schema {SCHEMA} is missing: {error.strerror}") from error
-    return found
-
-
 def _look(system: System, settings: Settings, needs: ClusterNeeds, cluster_id: str) -> Sighting:
     def enough(found: list[Announcement]) -> bool:
         ids = {peer.id.casefold() for peer in sighting(found, cluster_id).peers}

@@ -1,4 +1,4 @@
-"""Files of the site that a step takes into the release, such as an override of a Compose file.
+"""Files of the site that a step takes into the release: an override of a Compose file, an inventory.
 
 Only a step that names one takes it. It is read once, for the plan: what is shown there is what is used, and
 what a rollback brings back, whatever becomes of the file.
@@ -74,7 +74,7 @@ def _read(context: Context, path: str) -> bytes | Problem | None:
     try:
         if system.observe(path, digest=False).kind == "absent":
             return None
-        # Whoever can change it decides what runs in containers, with the rights that these have.
+        # Whoever can change it decides what runs in containers, or on which hosts root runs a playbook.
         require_protected(system, path)
         data = bytes(system.read(path, MAX_BYTES + 1))
         values = yaml_values(data)
@@ -85,5 +85,5 @@ def _read(context: Context, path: str) -> bytes | Problem | None:
     except OSError as error:
         return Problem(path, f"cannot be read: {error.strerror}", "check the file")
     if values is not None and not isinstance(values, dict):
-        return Problem(path, "is not a mapping of keys to values", "write it as a Compose file")
+        return Problem(path, "is not a mapping of keys to values", "write KEY: below it, with a colon")
     return data

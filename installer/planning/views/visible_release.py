@@ -87,7 +87,7 @@ def _unedited(system: System, item: Installed) -> Installed:
 
 def _is_used(file: FileEntry, entry: Entry) -> bool:
     specs = [SPECS[name] for name in entry.methods if name in SPECS]
-    return any(file.kind == option.kind for spec in specs for option in spec.options if option.directory)
+    return any(file.kind == option.kind for spec in specs for option in spec.every_option if option.directory)
 
 
 def _owner(system: System, file: FileEntry) -> tuple[int, int]:

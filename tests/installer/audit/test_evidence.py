@@ -31,7 +31,7 @@ from tests.rig.needs import needs
 from tests.rig.trustworld import APPROVALS, NOW, Said, person, root
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/v1/evidence.schema.json").read_text())
-OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_source"
+OPEN_MEDIUM = "installer.commands.common.published_source.open_source"
 CHECK = Draft202012Validator(SCHEMA)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from installer.host.system import System
+from installer.state.trust_store import ROOT_FILE
 from tests.rig.bench import Bench, newer, release
 from tests.rig.faulty import snapshot
 from tests.rig.share import share
@@ -113,6 +115,22 @@ def test_a_call_that_fails_ends_in_words_and_never_in_a_traceback(
             broken.append(f"{where}: the host is neither as before nor as after")
     assert runs > 20
     assert broken == []
+
+
+def test_a_root_that_fails_to_be_read_once_is_not_taken_for_a_changed_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real, failed = str(bench.bundle(release())), System.read, []
+
+    def read(self: System, name: str, *words: Any, **more: Any) -> bytes:
+        if name == ROOT_FILE and not failed:
+            failed.append(name)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        return real(self, name, *words, **more)
+
+    monkeypatch.setattr(System, "read", read)
+    code, said = bench.text("apply", path, "--yes")
+    assert (code, failed) == (0, [ROOT_FILE]), said
 
 
 def allowed(command: str, code: int, before: object, after: object) -> tuple[object, ...]:

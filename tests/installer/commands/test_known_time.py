@@ -72,7 +72,7 @@ class TestRightBeforeItBegins:
     ) -> None:
         data = within(release(), expires=NOW + HOUR).tar()
         monkeypatch.setattr(
-            "installer.commands.common.bundle_verifier.open_source", lambda _name: build.stream(data)
+            "installer.commands.common.published_source.open_source", lambda _name: build.stream(data)
         )
         thinking(2 * HOUR)
         assert bench.run("-")[0] == 14

@@ -15,7 +15,6 @@ import pytest
 from installer.commands import metrics
 from installer.commands.metrics import Metric
 from installer.core.errors import HostNotReadyError
-from installer.core.format.manifest import HealthCheck
 from installer.host.system import System
 from tests.rig.auditlogs import break_log
 from tests.rig.bench import Bench, release
@@ -23,8 +22,6 @@ from tests.rig.faulty import FaultySystem, Killed
 from tests.rig.needs import needs
 from tests.rig.process import Daemon
 
-TOP = Path(__file__).parents[3]
-EXAMPLES = TOP / "examples/monitoring"
 INTO = "/var/lib/node-exporter"
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (-?[0-9.e+]+)")
 
@@ -210,22 +207,6 @@ def test_a_real_node_exporter_serves_them(watched: Bench, tmp_path: Path) -> Non
     assert "node_textfile_scrape_error 0" in said
     assert 'waybill_release_sequence{product="lan-chat"} 1.00040000999e+11' in said
     assert "waybill_audit_intact 1" in said
-
-
-def test_the_example_alerts_are_valid_and_ring_when_they_should() -> None:
-    promtool = needs("promtool")
-    for words in (("check", "rules", "waybill.rules.yml"), ("test", "rules", "waybill.rules.test.yml")):
-        done = subprocess.run([promtool, *words], cwd=EXAMPLES, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_example_alerts_ask_only_for_what_is_told(watched: Bench) -> None:
-    check = HealthCheck("command", "", ("true",), when="files")
-    watched.run(str(watched.bundle(release(health=(check,)))), "--yes")
-    watched.run("metrics", "--health")
-    told = {f"waybill_{name.partition('{')[0]}" for name in samples(watched)}
-    asked = set(re.findall(r"\bwaybill_\w+", (EXAMPLES / "waybill.rules.yml").read_text()))
-    assert asked <= told
 
 
 def test_a_write_that_fails_leaves_what_was_there(watched: Bench) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from installer.host import syscalls
 from installer.host.host import Host
-from installer.host.private_copy import PREFIX, private_copy, private_file, remove_copies
+from installer.host.private_copy import PREFIX, memory_file, private_copy, private_file, remove_copies
+from installer.host.system import System
 
 
 @pytest.fixture
@@ -51,3 +53,19 @@ def test_what_another_running_process_uses_stays_and_goes_with_the_next_one_afte
 def test_a_place_that_is_not_there_is_an_error_and_leaves_nothing(base: Path) -> None:
     with pytest.raises(OSError, match="No such file"), private_file(Host(base.parent), b"x", "/nowhere"):
         pass
+
+
+def test_a_file_in_memory_is_inherited_by_the_programs_that_are_run_meanwhile_only(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    with memory_file(system, b"A=1\n") as place:
+        assert system.run(["cat", place], timeout=20).stdout == b"A=1\n"
+        # Other children of this process do not get it.
+        assert subprocess.run(["cat", place], capture_output=True, check=False).returncode != 0
+    assert not Path(place).exists()
+    assert system.inherited == ()
+
+
+def test_a_machine_without_files_in_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syscalls, "_MEMFD_CREATE", {})
+    with pytest.raises(OSError, match="not implemented"):
+        syscalls.memory_file("x")

@@ -51,5 +51,6 @@ def test_no_step_stays_done_without_a_release(host: Context) -> None:
 def test_a_method_that_has_no_such_steps_leaves_no_mark(host: Context) -> None:
     current = load(host.system, host.layout).current
     driven = [MethodStep("systemd", None, cast("Any", object())), MethodStep("script", None, None)]
+    driven.append(MethodStep("of-a-newer-version", None, cast("Any", object())))
     marked = irreversible.with_irreversible(host, State(), current, driven)
     assert marked == current

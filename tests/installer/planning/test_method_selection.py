@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Image, Manifest
-from installer.planning.method_selection import select
+from installer.host.context import Context
+from installer.planning.method_selection import Selection, select
+from installer.planning.plan import Options
+from tests.rig.livedir import LiveDir
+from tests.rig.releases import context, install, roll_back
+from tests.rig.steps import UNDO, lines, stepped
 
 IMAGE = Image("shop/web:1", "linux/amd64", "sha256:" + "1" * 64, "sha256:" + "2" * 64, ())
 
@@ -88,3 +95,42 @@ def test_a_flag_wins_over_what_was_driven_before():
 
 def test_a_method_that_the_new_release_lacks_is_not_driven():
     assert again(SYSTEMD, running="files compose") == {"files", "images"}
+
+
+class TestRollback:
+    """A rollback drives what the releases that are involved were installed with, unless a flag says more."""
+
+    @staticmethod
+    def returned(*methods: Deployment, running: str, only: str = "", skip: str = "") -> Selection:
+        names = [frozenset(text.split()) for text in (only, skip, running)]
+        return select(
+            release(*methods), live=True, only=names[0], skip=names[1], running=names[2], returns=True
+        )
+
+    def test_what_neither_release_was_installed_with_is_left_out_and_said(self):
+        found = self.returned(SYSTEMD, OPTIONAL_COMPOSE, OPTIONAL_IMAGES, running="files images compose")
+        assert found.used == {"files", "images", "compose"}
+        assert found.skipped["systemd"] == (
+            'step "systemd" is skipped: neither release used it on this host; '
+            "add --only compose,files,images,systemd to run it"
+        )
+
+    def test_images_that_were_skipped_stay_skipped(self):
+        assert self.returned(Deployment("compose", {}), running="files compose").used == {"files", "compose"}
+
+    def test_a_flag_wins_over_what_the_releases_used(self):
+        assert self.returned(SYSTEMD, running="files", only="systemd").used == {"files", "systemd"}
+        assert self.returned(SYSTEMD, running="files systemd", skip="systemd").used == {"files"}
+
+    def test_steps_of_releases_that_were_installed_without_them_run_where_they_are_named(
+        self, tmp_path: Path
+    ):
+        live: Context = context(LiveDir(tmp_path))
+        for number in (1, 2):
+            install(live, stepped(f"{number}.0.0", number, UNDO), Options(only=frozenset({"files"})))
+        roll_back(live)
+        assert (tmp_path / "etc/f").read_text() == "1.0.0"
+        assert not (tmp_path / "log").exists()
+        roll_back(live, "2.0.0", Options(only=frozenset({"script"})))
+        assert (tmp_path / "etc/f").read_text() == "2.0.0"
+        assert [line.split()[0] for line in lines(live)] == ["apply"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,10 +172,19 @@ def test_blobs_stay_with_the_release_where_no_engine_takes_them() -> None:
     spec = ReleaseSpec("1.0.0", 1, {}, deploy=(Deployment("compose", {}),), extra={"images": (IMAGE,)})
     none = frozenset[str]()
 
-    def apart(live: bool, only: frozenset[str] = none, skip: frozenset[str] = none) -> bool:
-        return blobs_apart(spec.manifest(), live=live, only=only, skip=skip, running=none)
+    def apart(
+        live: bool,
+        only: frozenset[str] = none,
+        skip: frozenset[str] = none,
+        registry: bool = False,
+        spec: ReleaseSpec = spec,
+    ) -> bool:
+        return blobs_apart(spec.manifest(), live=live, only=only, skip=skip, running=none, registry=registry)
 
     assert apart(live=True)
     assert not apart(live=False)
     assert apart(live=False, only=frozenset({"compose"}))
     assert apart(live=True, skip=frozenset({"images"}))
+    # Compose takes them from the engine. Without it they go to the registry, which may lose them.
+    assert apart(live=True, registry=True)
+    assert not apart(live=True, registry=True, spec=replace(spec, deploy=()))

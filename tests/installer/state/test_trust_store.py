@@ -96,6 +96,15 @@ def test_the_rest_of_a_fingerprint_is_asked_by_the_question_for_it(system: Syste
     assert asked == [first_half, second_half]
 
 
+def test_the_rest_of_a_fingerprint_is_asked_like_its_start_where_there_is_no_question_for_it(
+    system: System, first: Path
+) -> None:
+    digits = fingerprint(first.read_bytes())
+    halves = [digits[:32], digits[32:]]
+    assert init_trust(system, first, "", lambda *_: halves.pop(0), lambda: NOW, "production")[1] == digits
+    assert halves == []
+
+
 def test_another_root_that_is_set_up_while_somebody_is_asked_stays(
     system: System, first: Path, tmp_path: Path
 ) -> None:

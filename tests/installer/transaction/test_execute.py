@@ -72,6 +72,28 @@ def test_a_way_back_that_fails_at_first_is_tried_again_after_a_pause(host: Conte
     assert records(host, 2)[-2:] == ["ROLLED-BACK", "END"]
 
 
+def test_what_a_handler_of_the_embedding_program_raises_after_the_commit_undoes_nothing(
+    host: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Embedded(BaseException):
+        pass
+
+    def append(self: Journal, type_: str, **fields: Any) -> Any:
+        real(self, type_, **fields)
+        if type_ == "COMMIT":
+            raise Embedded
+
+    install(host, ONE)
+    real = Journal.append
+    monkeypatch.setattr(Journal, "append", append)
+    with pytest.raises(Embedded):
+        install(host, TWO)
+    monkeypatch.undo()
+    assert load(host.system, host.layout).current.version == "2.0.0"  # type: ignore[union-attr]
+    assert records(host, 2)[-2:] == ["COMMIT", "END"]
+    assert (root(host) / STATE / "txn/000002.done").exists()
+
+
 def test_what_cannot_begin_has_changed_nothing(host: Context) -> None:
     install(host, ONE)
     before = snapshot(root(host), besides=("var",))

@@ -17,7 +17,7 @@ from installer.commands.common.plan_execution import execute_plan
 from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.host.context import Context
-from installer.host.system import System
+from installer.host.system import SyncError, System
 from installer.planning.planner import plan_remove
 from installer.state.state import State, load, save
 from installer.transaction import finalize
@@ -25,7 +25,7 @@ from installer.transaction.finalize import KEEP_JOURNALS
 from installer.transaction.journal import Journal
 from tests.rig.chatd import ONE, THREE, TWO
 from tests.rig.faulty import FaultySystem, kill_at
-from tests.rig.releases import STATE, context, install, root
+from tests.rig.releases import STATE, Notes, context, install, root
 
 
 def ended(host: Context, number: int) -> tuple[Context, Journal]:
@@ -278,3 +278,59 @@ def test_no_transaction_is_reported_where_a_file_is_in_the_place_of_the_state(tm
     (tmp_path / STATE).write_bytes(b"")
     within = context(System(tmp_path))
     assert finalize.transactions(within.system, within.layout) == []
+
+
+def test_a_failed_sync_while_clearing_is_reported_and_stops_nothing(host: Context) -> None:
+    install(host, ONE)
+
+    class Unsynced(System):
+        def remove_tree(self, path: str) -> None:
+            raise SyncError(errno.EIO, os.strerror(errno.EIO), path)
+
+    (root(host) / STATE / "txn/000001.backup").mkdir()
+    within = context(Unsynced(root(host)))
+    finalize.clear(within)
+    assert isinstance(within.progress, Notes)
+    (line,) = within.progress.lines
+    assert f"not cleared yet: /{STATE}/txn/000001.backup: cannot be cleared: Input/output error" in line
+
+
+class Unwritable(System):
+    """Fails whatever is done to the view of every user; with `stays`, its removal too."""
+
+    stays = False
+
+    def around(self, name: str, args: tuple[Any, ...], call: Callable[[], Any]) -> Any:
+        if "public.json" in str(args[0]) and (name != "unlink" or self.stays):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(args[0]))
+        return super().around(name, args, call)
+
+
+@pytest.mark.parametrize(
+    "stays", [False, True], ids=["the old one is removed", "nor can the old one be removed"]
+)
+def test_a_view_of_every_user_that_cannot_be_written_keeps_no_transaction_open(
+    host: Context, stays: bool
+) -> None:
+    install(host, ONE)
+    view = root(host) / STATE / "public.json"
+    assert view.exists()
+    system = Unwritable(root(host))
+    within = context(system)
+    system.stays = stays
+    assert install(within, TWO).changed
+    assert view.exists() == stays
+    assert isinstance(within.progress, Notes)
+    said = "cannot be written: Read-only file system; until it is, status needs root"
+    assert any(said in line for line in within.progress.lines)
+
+
+def test_a_view_of_every_user_goes_where_the_state_cannot_be_read(host: Context) -> None:
+    """It is derived from the state: better none than one that says something else."""
+    install(host, ONE)
+    (root(host) / STATE / "state.json").write_text("{")
+    finalize.publish_view(host)
+    assert not (root(host) / STATE / "public.json").exists()
+    assert isinstance(host.progress, Notes)
+    (said,) = [line for line in host.progress.lines if "status needs root" in line]
+    assert "cannot be written: None" not in said

@@ -20,6 +20,7 @@ from installer.core.errors import RolledBackError
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.plan import Options
+from installer.transaction import leftovers
 from installer.transaction.finalize import KEEP_JOURNALS
 from tests.rig.chatd import ONE, THREE, TWO, numbered
 from tests.rig.faulty import FaultySystem, Killed, snapshot
@@ -128,6 +129,48 @@ def test_a_backup_beside_a_file_that_cannot_be_removed_is_noted_and_tried_again(
     assert list((root(host) / "opt").rglob("*.waybill-*")) == []
 
 
+def test_a_backup_is_not_touched_again_once_another_transaction_has_followed(
+    host: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later transaction may need what lies there; the note tells the operator."""
+    tried: list[str] = []
+    real = leftovers.try_again
+    monkeypatch.setattr(
+        leftovers, "try_again", lambda within: (tried.append(within.transaction), real(within))
+    )
+    note = state_file(host, "txn/000003.left")
+    note.write_bytes(b'{"left": [{"where": "/opt/d.old", "what": "cannot be cleared", "hint": "see"}]}\n')
+    assert recovered(host) == []
+    assert tried == ["000003"]
+    assert not note.exists()
+    note.write_bytes(b'{"left": [{"where": "/opt/d.old", "what": "cannot be cleared", "hint": "see"}]}\n')
+    stuck = sticky(host, lambda path: path.endswith("000003.left"))
+    assert install(stuck, numbered(4)).changed
+    tried.clear()
+    assert recovered(host) == []
+    assert tried == []
+    assert [each.where for each in product_status(host).leftover] == ["/opt/d.old"]
+
+
+@pytest.mark.parametrize("has_backups", [True, False], ids=["with backups", "backups beside the file"])
+def test_what_a_note_needs_stays_whatever_follows_and_is_told_each_time(
+    host: Context, has_backups: bool
+) -> None:
+    """An older transaction is not tried again: its backups and its journal are all that an operator has."""
+    note, backup = state_file(host, "txn/000003.left"), state_file(host, "txn/000003.backup")
+    note.write_bytes(b'{"left": [{"where": "/opt/d.old", "what": "cannot be cleared", "hint": "see"}]}\n')
+    if has_backups:
+        backup.mkdir()
+        (backup / "000000").write_bytes(b"x")
+    stuck = sticky(host, lambda path: path.endswith("000003.left"))
+    for number in range(4, KEEP_JOURNALS + 6):
+        assert install(stuck, numbered(number)).changed
+    assert (backup / "000000").exists() == has_backups
+    assert state_file(host, "txn/000003.done").exists()
+    assert not state_file(host, "txn/000004.done").exists()
+    assert "not cleared yet: /opt/d.old: cannot be cleared; hint: see" in told(stuck)
+
+
 def test_a_journal_stays_as_long_as_its_backups_do(host: Context) -> None:
     """Backups without a journal would look as if somebody had deleted it: exit 21 for ever."""
     stuck = sticky(host, lambda path: "lan-chat/txn/000004.backup" in path)
@@ -149,6 +192,23 @@ def test_a_removal_and_a_rollback_that_cannot_clear_end_all_the_same(host: Conte
     assert [each.name for each in found.of("left")] == [f"{host.layout.releases}/{old}"]
     assert recovered(stuck) == []
     assert install(stuck, numbered(4)).changed
+
+
+def test_a_release_that_was_rolled_back_and_cannot_be_cleared_is_told(host: Context) -> None:
+    failed: list[str] = []
+
+    def stuck(path: str) -> bool:
+        # The first file cannot be replaced, once: what was done is undone.
+        if path.startswith("/opt/.waybill-") and not failed:
+            failed.append(path)
+            return True
+        return "txn/000004.backup" in path
+
+    within = sticky(host, stuck)
+    with pytest.raises(RolledBackError):
+        install(within, numbered(4))
+    assert failed != []
+    assert f"not cleared yet: {host.layout.transactions}/000004.backup" in told(within)
 
 
 @pytest.mark.needs("root")

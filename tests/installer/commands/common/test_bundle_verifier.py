@@ -24,7 +24,7 @@ from tests.rig import bundlebuild as build
 from tests.rig.bench import Bench, environment, release
 from tests.rig.trustworld import APPROVALS, FILES, NOW, Said, World, root
 
-OPEN_MEDIUM = "installer.commands.common.bundle_verifier.open_source"
+OPEN_MEDIUM = "installer.commands.common.published_source.open_source"
 
 
 class TestEnvironment:
