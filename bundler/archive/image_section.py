@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,10 +10,13 @@ from bundler.archive.output_file import OutputFile
 from bundler.archive.writer import write_header
 from bundler.config.secrets.layers import LayerReports, LayerSearch
 from bundler.image_sources.base import ExpectedLayer, Readable
+from bundler.image_sources.faults import DAMAGED
 from bundler.image_sources.layers import LayerTransform
 from installer.core.digest import oci_digest
+from installer.core.errors import UnfitInputError
 from installer.core.format.manifest import FileEntry, Layer, blob_path
 from installer.core.format.tar_header import BLOCK, extent
+from installer.core.limits import CHUNK
 from installer.core.oci.expand import sniff
 
 FILE_MODE = 0o644
@@ -84,6 +88,21 @@ class BlobWriter:
             self.documents[digest] = data
             self.add(blob_path(digest), data)
         return digest
+
+    def blob(self, stream: Readable, expected: ExpectedLayer) -> None:
+        """Store a blob of which nothing is known but digest and size; see `BlobSink`."""
+        path, count, found = blob_path(expected.digest), 0, hashlib.sha256()
+        # A configuration that several manifests share, or a layer of an image.
+        if any(each.path == path for each in self.entries):
+            return
+        peek = _Peek(stream, self.advance)
+        while data := peek.read(CHUNK):
+            self.output.write_at(self.offset + BLOCK + count, data)
+            found.update(data)
+            count += len(data)
+        if (count, f"sha256:{found.hexdigest()}") != (expected.size, expected.digest):
+            raise UnfitInputError("does not match its digest", where=expected.where, hint=DAMAGED)
+        self._append(FileEntry(path, count, found.hexdigest(), FILE_MODE, "image"))
 
     def add(self, path: str, data: bytes) -> None:
         """Append a document of the image layout under its own name."""

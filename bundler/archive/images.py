@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bundler.archive.image_section import BlobWriter
-from bundler.config.compose.services import ImageUse
 from bundler.config.model import BundleConfig
+from bundler.config.used_images.use import ImageUse
 from bundler.image_sources import sources_for
 from bundler.image_sources.base import ImageSource, ResolvedImage
 from installer.core.errors import Problem, WaybillError
@@ -59,7 +59,7 @@ def _wrong_pins(pins: Sequence[ImageUse], images: Sequence[ResolvedImage]) -> It
         else:
             what = "which cannot be compared: the place of the image under images knows no digests"
             hint = "take the image from `registry:` or `oci:`, or leave the digest out"
-        yield Problem(pin.where, f"service {pin.service} uses {pin.reference}, {what}", hint)
+        yield Problem(pin.where, f"{pin.user} uses {pin.reference}, {what}", hint)
 
 
 def write(sources: Sequence[ImageSource], blobs: BlobWriter) -> tuple[Image, ...]:

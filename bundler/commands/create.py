@@ -172,6 +172,9 @@ def plan_bundle(config: BundleConfig, rules: SourceRules | None = None) -> Plann
     )
     # Before an hour of packing, not after it.
     _check_manifest(manifest)
+    # They refer to images, which the manifest has only when these are packed.
+    whole = tuple(each for source in image_sources for each in source.whole_images())
+    manifest = replace(manifest, whole_images=whole)
     found = (*config.warnings, *warnings)
     return Planned(config, manifest, collected, image_sources, resolved, checkout, found)
 

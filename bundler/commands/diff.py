@@ -29,7 +29,7 @@ from installer.shared.terminal.narrow import fitted
 # Everything in a manifest that changes what happens on a host, besides files and images.
 _SETTINGS = (
     "platforms", "links", "directories", "deploy", "health", "rollback", "values", "values_schema",
-    "values_layers", "cluster",
+    "values_layers", "cluster", "whole_images",
 )  # fmt: skip
 _NOT_CHECKED = (
     "NOT VERIFIED: the lists were compared; the payload was not read, and no signature was checked. Run\n"

@@ -284,8 +284,21 @@ def _images(bundle: Bundle) -> Report:
     text = fitted(rows, right=(2, 3, 4)) if len(rows) > 1 else "no images"
     if shared:
         text += f"\nshared layers are stored once: {size(shared)} saved"
-    images = bundle.manifest.images
-    return Report(lambda: text, lambda: {"images": [asdict(image) for image in images]})
+    for whole in bundle.manifest.whole_images:
+        ends = [
+            each.tag.rpartition(".")[2] or ("listed in its index" if each.is_listed else "refers to it")
+            for each in whole.attached
+        ]
+        more = f", with what belongs to it: {', '.join(ends)}" if ends else ""
+        text += f"\n{whole.reference} is as its maker pushed it, {whole.digest}{more}"
+    manifest = bundle.manifest
+    return Report(
+        lambda: text,
+        lambda: {
+            "images": [asdict(image) for image in manifest.images],
+            "whole_images": [asdict(whole) for whole in manifest.whole_images],
+        },
+    )
 
 
 def document_text(bundle: Bundle, entry: FileEntry) -> str | None:

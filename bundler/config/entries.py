@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bundler.config import attributes
+from bundler.config import attributes, tools
 from bundler.config.checks import images, inputs, probes, trees, units
 from bundler.config.checks.destinations import InstallPath
 from bundler.config.checks.site import values as site
@@ -16,19 +16,20 @@ from bundler.config.compose import environment
 from bundler.config.compose import project as projects
 from bundler.config.duplicates import merge_duplicates
 from bundler.config.durations import seconds
-from bundler.config.filled import fill
+from bundler.config.filled import fill, fill_in
+from bundler.config.folders import step_folders
 from bundler.config.model import InputFile, InputTree
 from bundler.config.secrets.allowances import Allowance, Allowances
 from bundler.image_sources import source_kind
 from bundler.image_sources.base import ImageEntry
-from installer.core import schema_errors
 from installer.core.errors import Problem
 from installer.core.format.entries.config_file import FILE, OnChange
-from installer.core.format.health_target import MAX_WATCH
+from installer.core.format.entries.method_spec import Option
 from installer.core.format.manifest import ClusterNeeds, Deployment, HealthCheck, Kind
-from installer.core.format.methods import IMPLICIT, SPECS, Option, place_name
+from installer.core.format.methods import IMPLICIT, SPECS, place_name
 from installer.shared import strict_yaml
 
+CONTENT = ("binaries", "trees", "images", "config")
 _SUGGESTED = 25
 """After how many problems no more names are suggested for inputs that do not exist."""
 
@@ -55,6 +56,7 @@ class Entries:
         self.directory, self.document, self.value = directory, document, value
         self.version, self.platforms = version, platforms
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.items: list[InputFile] = []
         self.trees: list[InputTree] = []
         self.images: list[ImageEntry] = []
@@ -101,11 +103,11 @@ class Entries:
         self._deploy()
         self._health()
         self._cluster()
-        listed = ("binaries", "trees", "images", "config")
-        # Only if nothing else is wrong: an entry that was refused would make a release look empty.
-        if not any(self.value.get(key) for key in listed) and not self.problems:
-            what = f"is empty: none of {', '.join(listed)} is given"
-            self.problems.append(Problem(self.document.name, what, "list the content of the release"))
+
+    def is_empty(self) -> bool:
+        """Return whether a release of these entries would bring nothing."""
+        has_steps = any(self.of_kind(*step_folders.KINDS, "template"))
+        return not has_steps and not any(self.value.get(key) for key in CONTENT)
 
     def _each(self, key: str) -> Iterator[tuple[strict_yaml.Path, Any]]:
         for number, entry in enumerate(self.value.get(key) or []):
@@ -114,15 +116,21 @@ class Entries:
 
     def _binaries(self) -> None:
         for path, entry in self._each("binaries"):
-            # One entry of binaries is one file for each platform that is built.
-            for platform in self.platforms:
-                os_name, arch = platform.split("/", 1)
-                given = self._fill(entry["path"], (*path, "path"), os=os_name, arch=arch)
-                member = f"bin/{os_name}-{arch}/{given.rpartition('/')[2]}"
-                item = self._file(given, member, "binary", (*path, "path"), entry, platform=platform)
-                if item:
-                    problem = inputs.machine_problem(item.source, given, platform, self.where(item))
-                    self.problems += [problem] if problem else []
+            self._programs(entry["path"], (*path, "path"), "binary", entry, inputs.machine_problem)
+
+    def _programs(
+        self, text: str, path: strict_yaml.Path, kind: Kind, entry: dict[str, Any], check: tools.Check
+    ) -> list[str]:
+        """Add one file for each platform that is built, and return their paths in the bundle."""
+        members = []
+        for platform in self.platforms:
+            os_name, arch = platform.split("/", 1)
+            given = self._fill(text, path, os=os_name, arch=arch)
+            members.append(f"{tools.SECTIONS[kind]}/{os_name}-{arch}/{given.rpartition('/')[2]}")
+            item = self._file(given, members[-1], kind, path, entry, platform=platform)
+            if item and (problem := check(item.source, given, platform, self.where(item))):
+                self.problems.append(problem)
+        return members
 
     def _trees(self) -> None:
         for path, entry in self._each("trees"):
@@ -165,7 +173,8 @@ class Entries:
             if name and not problem:
                 problem = images.name_problem(name, self.document.where((*path, "as")))
             self.problems += [problem] if problem else []
-            self.images += [] if problem else [ImageEntry(kind, reference, source, line, name, scheme)]
+            whole = not isinstance(entry, str) and entry.get("whole", False)
+            self.images += [] if problem else [ImageEntry(kind, reference, source, line, name, scheme, whole)]
 
     def _config(self) -> None:
         for path, entry in self._each("config"):
@@ -235,19 +244,18 @@ class Entries:
 
     def _deploy(self) -> None:
         for path, entry in self._each("deploy"):
-            method = entry["method"]
-            spec = SPECS.get(method)
-            if spec is None:
+            if (spec := SPECS.get(method := entry["method"])) is None:
                 hint = "replace the step with a script step, or use a later version of Waybill"
                 what = f"the method {method} is not available in this version"
                 self.problems.append(Problem(self.document.where(path), what, hint))
                 continue
             options = {
                 option.key: self._option(entry[option.key], (*path, option.key), method, option)
-                for option in spec.options
+                for option in spec.options_of(entry)
                 if option.key in entry
             }
-            self.problems += units.check_instances(options, self.document.where((*path, "instances")))
+            self.problems += units.check_step(options, self.deploy, path, self.document)
+            self.problems += tools.unpaired(spec, entry, path, self.document.where)
             self.deploy.append(Deployment(method, options, entry.get("optional", False)))
 
     def _option(self, value: Any, path: strict_yaml.Path, method: str, option: Option) -> Any:
@@ -256,11 +264,25 @@ class Entries:
             return seconds(value)
         if option.kind is None:
             return value
+        if option.kind in step_folders.KINDS:
+            return self._folder(value, path, option)
+        if option.is_tool:
+            return self._programs(value, path, option.kind, {"mode": "0755"}, tools.program_problem)
         if option.list_feature:
             return self._project(value, path, option)
         if isinstance(value, list):
             return [self._part(text, (*path, n), method, option) for n, text in enumerate(value)]
         return self._part(value, path, method, option)
+
+    def _folder(self, value: str, path: strict_yaml.Path, option: Option) -> str | list[str]:
+        """Add the files of a directory that travels as a whole, and return their paths in the bundle."""
+        step, where = self.value["deploy"][path[1]], self.document.where(path)
+        folder = step_folders.read(self.directory, step, option, self._fill(value, path), where)
+        self.problems += folder.problems
+        self.warnings += folder.warnings
+        for file, member in folder.files:
+            self._file(file, member, option.kind, path, {}, empty=True)
+        return folder.members
 
     def _project(self, value: str | list[str], path: strict_yaml.Path, option: Option) -> str | list[str]:
         """Add the files of a project, and what they refer to; return their paths in the bundle."""
@@ -292,11 +314,7 @@ class Entries:
     def _health(self) -> None:
         methods = {entry["method"] for _, entry in self._each("deploy")} | IMPLICIT
         for path, entry in self._each("health"):
-            when = entry.get("when", "")
-            if when and when not in methods:
-                hint = f"use one of {', '.join(sorted(methods))}"
-                what = f"the probe has when: {when}, which is not a step in deploy"
-                self.problems.append(Problem(self.document.where((*path, "when")), what, hint))
+            self.problems += probes.when(entry, methods, self.document.where((*path, "when")))
             filled: dict[str, Any] = {
                 key: self._known(value) if key in probes.AS_WRITTEN else self._fill(value, path)
                 for key, value in entry.items()
@@ -306,11 +324,9 @@ class Entries:
                 filled["header"] = {name: self._known(text) for name, text in entry["header"].items()}
             if "command" in entry:
                 filled["command"] = [self._fill(word, path) for word in entry["command"]]
-            times = {
-                key: self._bounded(entry, key, default, path) for key, default in probes.DURATIONS.items()
-            }
+            times, unbounded = probes.times(entry, path, self.document.where)
             check, wrong = probes.probe({**entry, **filled, **times}, path, self.document.where)
-            self.problems += wrong
+            self.problems += [*unbounded, *wrong]
             self.probe_places.append(self.document.where(path))
             self.health.append(check)
 
@@ -318,16 +334,6 @@ class Entries:
         # The keys are compared with the values where these are read: `checks/site/cluster.py`.
         if entry := self.value.get("cluster"):
             self.cluster = ClusterNeeds(**(entry | {"quorum": str(entry.get("quorum", ""))}))
-
-    def _bounded(self, entry: dict[str, Any], key: str, default: str, path: strict_yaml.Path) -> int:
-        """Return the seconds of a duration of a probe, which hosts limit."""
-        count = seconds(entry.get(key, default))
-        if count > MAX_WATCH:
-            what = (
-                f"{schema_errors.dotted((*path, key))} is {entry[key]}, but a probe is watched for at most 1d"
-            )
-            self.problems.append(Problem(self.document.where((*path, key)), what, "use a shorter time"))
-        return min(count, MAX_WATCH)
 
     def _file(
         self,
@@ -382,13 +388,8 @@ class Entries:
         return install
 
     def _fill(self, text: str, path: strict_yaml.Path, **known: str) -> str:
-        words = {"version": self.version, **known}
-        filled, unknown = fill(text, words)
-        hint = "use " + ", ".join(f"{{{word}}}" for word in words)
-        self.problems += [
-            Problem(self.document.where(path), f"{word} is not a known placeholder here", hint)
-            for word in unknown
-        ]
+        filled, problems = fill_in(text, {"version": self.version, **known}, self.document.where(path))
+        self.problems += problems
         return filled
 
     def _known(self, text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from installer.core.errors import Problem
+
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]*)\}(?!\})")
 
 
@@ -26,3 +28,16 @@ def fill(text: str, known: Mapping[str, str]) -> tuple[str, list[str]]:
         return known.get(match[1], match[0])
 
     return _PLACEHOLDER.sub(value, text), unknown
+
+
+def fill_in(text: str, words: Mapping[str, str], where: str) -> tuple[str, list[Problem]]:
+    """Return a text with its placeholders filled in, and the problems of those that are not known.
+
+    Args:
+        text: The text.
+        words: What the placeholders stand for.
+        where: `bundle.yaml:LINE`.
+    """
+    filled, unknown = fill(text, words)
+    hint = "use " + ", ".join(f"{{{word}}}" for word in words)
+    return filled, [Problem(where, f"{word} is not a known placeholder here", hint) for word in unknown]

@@ -17,7 +17,7 @@ from bundler.config import resources
 from bundler.config.checks.content import check_content
 from bundler.config.checks.trees import excluded_warning, leftovers_warning, private_warning
 from bundler.config.durations import seconds
-from bundler.config.entries import Entries
+from bundler.config.entries import CONTENT, Entries
 from bundler.config.model import BundleConfig
 from bundler.config.secrets.allowances import Allowances
 from installer.core import schema_errors
@@ -59,6 +59,10 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
     problems += entries.problems
     content = check_content(entries, parsed, images_known="images" in whole)
     problems += content.problems
+    # Only if nothing else is wrong: an entry that was refused would make a release look empty.
+    if not problems and entries.is_empty():
+        what = f"is empty: none of {', '.join(CONTENT)} is given, and no step that brings files of its own"
+        problems.append(Problem(document.name, what, "list the content of the release"))
     if problems or parsed is None:
         raise _unfit(problems, directory)
     skip_images = value.get("secrets_skip_images", "") if entries.images else ""
@@ -91,12 +95,29 @@ def load(directory: Path, version: str, *, platforms: Sequence[str] = ()) -> Bun
         images=tuple(entries.images),
         release_notes=content.release_notes,
         sha256=sha256,
-        warnings=(*_left_out(entries), *content.warnings),
+        warnings=(*_left_out(entries), *entries.warnings, *content.warnings),
         allowed=tuple(entries.allowances.allowed),
         for_images=for_images,
         skip_images=skip_images,
-        pins=tuple(use for project in entries.projects for use in project.uses if "@" in use.reference),
+        pins=tuple(use for use in content.uses if "@" in use.reference),
     )
+
+
+def read_entries(directory: Path, version: str) -> Entries:
+    """Return what bundle.yaml lists, as far as it can be read: what is wrong is for `load` to say.
+
+    Args:
+        directory: Of bundle.yaml.
+        version: Filled in for `{version}`.
+
+    Raises:
+        UnfitInputError: It cannot be read at all.
+    """
+    document, _ = _read(directory)
+    if document.value is None or document.problems:
+        raise _unfit(list(document.problems), directory)
+    value, _ = _fitting(document, [])
+    return Entries(directory, document, value, version, value.get("platforms") or ["linux/amd64"])
 
 
 def _values_layers(entries: Entries) -> tuple[ValuesLayer, ...]:

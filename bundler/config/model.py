@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bundler.config.compose.services import ImageUse
 from bundler.config.globs import Glob
 from bundler.config.secrets.allowances import Allowances, Allowed
+from bundler.config.used_images.use import ImageUse
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem
 from installer.core.format.entries.config_file import NOTHING, OnChange

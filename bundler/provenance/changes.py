@@ -141,7 +141,9 @@ def _tracked_changes(top: Path, listed: str) -> set[str]:
         return _status(top, listed, None)
     with tempfile.TemporaryDirectory(prefix="waybill-git-") as private:
         index = Path(private) / "index"
-        shutil.copyfile(top / run(top, "rev-parse", "--git-path", "index"), index)
+        # With its time: git reads again what was written in the same second as the index. To a newer copy
+        # such a file would seem to be as it was.
+        shutil.copy2(top / run(top, "rev-parse", "--git-path", "index"), index)
         for option, paths in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
             names = b"".join(os.fsencode(path) + b"\0" for path in paths)
             run(top, "update-index", "-z", option, "--stdin", stdin=names, index=index)

@@ -25,6 +25,8 @@ from bundler.config.checks.site import values as site
 from bundler.config.compose import environment
 from bundler.config.entries import Entries
 from bundler.config.model import InputFile
+from bundler.config.used_images import release as uses
+from bundler.config.used_images.use import ImageUse
 from installer.core.errors import Problem
 from installer.core.format.entries.health_check import texts
 from installer.core.format.entries.quadlet_files import KIND as QUADLET
@@ -37,14 +39,27 @@ from installer.shared.configuration.peers import BUILT_IN as PEERS
 from installer.shared.configuration.release_layers import KINDS
 from installer.shared.values import BUILT_IN, BuiltIns, Layer, examine, load_schema
 
+_FROM_TREES = 25
+"""Images of manifests in trees that are named."""
+
 
 @dataclass(slots=True)
 class ContentReport:
-    """The result of the checks."""
+    """The result of the checks.
+
+    Attributes:
+        problems: Why the release cannot be bundled.
+        warnings: What may be wrong.
+        release_notes: The section of the changelog.
+        step_templates: What the templates of steps for clusters are rendered to.
+        uses: The images that steps use.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     release_notes: str = ""
+    step_templates: uses.StepTemplates = field(default_factory=uses.StepTemplates)
+    uses: tuple[ImageUse, ...] = ()
 
 
 def check_content(entries: Entries, version: Version | None, *, images_known: bool) -> ContentReport:
@@ -66,7 +81,7 @@ def check_content(entries: Entries, version: Version | None, *, images_known: bo
     _config_files(entries, report)
     report.problems += destinations.check(entries.places)
     _documents(entries, report)
-    report.warnings += units.check([(item, _read(item.source)) for item in entries.of_kind(units.KIND)])
+    report.warnings += units.check([(item, _read(item.source)) for item in entries.of_kind(*units.KINDS)])
     report.problems += quadlets.check(_quadlets(entries))
     report.warnings += quadlets.warnings(_quadlets(entries))
     settings = [(item, _read(item.source)) for item in entries.of_kind(*setting_lines.KINDS)]
@@ -115,7 +130,8 @@ def _templates(entries: Entries, report: ContentReport) -> None:
     if found := site.excess(rows, entries.document.name):
         report.problems += found
         rows = []
-    check = partial(_combination, entries, schema, (load_schema(schema)[0] if schema else None) or None)
+    parsed = (load_schema(schema)[0] if schema else None) or None
+    check = partial(_combination, entries, schema, parsed, report.step_templates)
     wrong = check(site.Combination((defaults,) if defaults else ()), ())
     sound = []
     for row, layer in rows:
@@ -135,6 +151,7 @@ def _combination(
     entries: Entries,
     schema: Layer | None,
     parsed: dict[str, Any] | None,
+    of_steps: uses.StepTemplates,
     combination: site.Combination,
     known: Sequence[Problem],
 ) -> list[Problem]:
@@ -144,6 +161,7 @@ def _combination(
         entries: The entries of bundle.yaml.
         schema: The values schema; None where there is none.
         parsed: The same, parsed.
+        of_steps: Gets what the templates of steps for clusters are rendered to.
         combination: The values.
         known: What is wrong with the defaults alone, which is not said again.
     """
@@ -167,7 +185,10 @@ def _combination(
             for problem in problems
         ]
     incomplete = bool(problems) or _declared_but_absent(entries)
-    return [*problems, *_rendered(entries, None if incomplete else names)]
+    problems = [*problems, *_rendered(entries, None if incomplete else names)]
+    if not problems and not incomplete:
+        of_steps.add(entries, names)
+    return problems
 
 
 def _new_value(problem: Problem, layers: Sequence[Layer], schema: Layer | None) -> Problem:
@@ -230,12 +251,28 @@ def _quadlets(entries: Entries) -> list[tuple[InputFile, QuadletFile]]:
     return quadlets.read([(item, _read(item.source)) for item in entries.of_kind(QUADLET)])
 
 
+def used_images(entries: Entries) -> tuple[list[ImageUse], list[Problem]]:
+    """Return the images that the steps of a release use, and what could not be searched."""
+    report = ContentReport()
+    # What steps make of their templates is known once these are rendered.
+    _templates(entries, report)
+    found, problems, notes = uses.in_steps(entries, report.step_templates)
+    return [*found, *uses.in_trees(entries)], [*problems, *notes]
+
+
 def _images(entries: Entries, report: ContentReport, *, images_known: bool) -> None:
-    uses = [use for project in entries.projects for use in project.uses] + quadlets.uses(_quadlets(entries))
+    used, problems, notes = uses.in_steps(entries, report.step_templates)
+    report.uses = tuple(used)
+    report.problems += problems
+    report.warnings += notes
     listed = sum(entry is not None for entry in entries.value.get("images") or [])
     # A list with refused entries says nothing about what is missing from it.
     if images_known and listed == len(entries.images):
-        report.problems += images.missing(uses, entries.images)
+        report.problems += images.missing(used, entries.images)
+        in_trees = list(uses.in_trees(entries))
+        for each in images.missing(in_trees, entries.images)[:_FROM_TREES]:
+            report.warnings.append(replace(each, code=uses.CODE))
+        report.warnings += [] if problems or notes else uses.doubts(entries, [*used, *in_trees])
 
 
 def _environments(entries: Entries) -> list[environment.Environment]:

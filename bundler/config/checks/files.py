@@ -16,7 +16,7 @@ from bundler.config.secrets import scanner
 from bundler.config.secrets.archives import Report
 from bundler.config.secrets.patterns import is_configuration
 from installer.core.errors import Problem
-from installer.core.format.methods import FILE_KINDS
+from installer.core.format.methods import FILE_KINDS, LIBRARIES
 from installer.core.limits import KIB
 
 _CONFIGURATION = ("template", "values", *FILE_KINDS, "deploy")
@@ -71,6 +71,9 @@ def _secrets(file: _File, data: bytes) -> Report:
 
 def _files(entries: Entries) -> Iterator[_File]:
     for item in entries.items:
+        # Everybody has these files: they are as their publishers' lists say (`folders/ansible_core.py`).
+        if item.kind in LIBRARIES:
+            continue
         yield _File(item.source, item.given, item.kind in _CONFIGURATION)
     for tree in entries.trees:
         for file in tree.files:

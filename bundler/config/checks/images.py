@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from bundler.config.compose.services import ImageUse
+from bundler.config.used_images.use import ImageUse
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem, WaybillError
 from installer.core.jsonio import loads_strict
@@ -59,24 +59,16 @@ def missing(uses: Iterable[ImageUse], sources: Sequence[ImageEntry]) -> list[Pro
         uses: The images that services use.
         sources: Entries of bundle.yaml. If an archive does not name its images, nothing is reported.
     """
-    listed: dict[str, str] = {}
-    certain = True
-    for source in sources:
-        own = source.name or (source.reference if source.path is None else "")
-        names = [own] if own else names_in(source.path) if source.path else None
-        # An archive without names may contain any image: then nothing can be called missing.
-        certain = certain and names is not None
-        listed |= {normalise(name) or name: name for name in names or []}
-    if not certain:
+    listed = listed_names(sources)
+    if listed is None:
         return []
     problems: list[Problem] = []
-    untagged = {full.rpartition(":")[0] for full in listed if "@" not in full}
     for use in uses:
         full, where = normalise(use.reference), use.where
         if full is None:
-            what = f"service {use.service} has {use.reference!r:.200}, which is not a valid image reference"
+            what = f"{use.user} has {use.reference!r:.200}, which is not a valid image reference"
             problems.append(Problem(where, what, "use NAME:TAG in lower case"))
-        elif full not in listed and full.partition("@")[0] not in untagged:
+        elif not is_listed(full, listed):
             # A comparison with every name for every use would have no end; the first ones show the mistake.
             compared = list(listed.values())[:_COMPARED] if len(problems) < _SUGGESTED else []
             close = did_you_mean(use.reference, compared)
@@ -84,11 +76,30 @@ def missing(uses: Iterable[ImageUse], sources: Sequence[ImageEntry]) -> list[Pro
             problems.append(
                 Problem(
                     where,
-                    f"service {use.service} uses {use.reference}, which is not listed under images",
+                    f"{use.user} uses {use.reference}, which is not listed under images",
                     hint,
                 )
             )
     return problems
+
+
+def listed_names(sources: Sequence[ImageEntry]) -> dict[str, str] | None:
+    """Return the names of listed images, by their full names; None if not all of them are known."""
+    listed: dict[str, str] = {}
+    for source in sources:
+        own = source.name or (source.reference if source.path is None else "")
+        names = [own] if own else names_in(source.path) if source.path else None
+        # An archive without names may contain any image: then nothing can be called missing.
+        if names is None:
+            return None
+        listed |= {normalise(name) or name: name for name in names}
+    return listed
+
+
+def is_listed(full: str, listed: Mapping[str, str]) -> bool:
+    """Return whether an image is among the listed ones; by a digest without a tag, if any of its tags is."""
+    bare = full.partition("@")[0]
+    return full in listed or (bare != full and any(name.rpartition(":")[0] == bare for name in listed))
 
 
 def names_in(source: Path) -> list[str] | None:

@@ -81,8 +81,14 @@ def directory_problem(source: Path, given: str, where: str, *, suggest: bool = T
 
 def member_problem(member: str, given: str, where: str) -> Problem | None:
     """Return a problem if the format does not allow the name of a member."""
-    fault = carried_fault(member)
-    return Problem(where, f"the name of {given} {fault}", name_hint(fault)) if fault else None
+    if (fault := carried_fault(member)) is None:
+        return None
+    return Problem(where, f"the name of {on_one_line(given)} {fault}", name_hint(fault))
+
+
+def on_one_line(name: str) -> str:
+    """Return a name for a message: what comes behind a line feed in it would look like a message of ours."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
 
 
 def carried_fault(path: str) -> str | None:
@@ -130,24 +136,28 @@ def member_name(section: str, given: str, group: str = "") -> str:
     return "/".join(part for part in (section, group, posixpath.basename(path)) if part)
 
 
-def machine_problem(source: Path, given: str, platform: str, where: str) -> Problem | None:
-    """Return a problem if an ELF file is built for another architecture than its platform."""
+def machine(source: Path) -> str:
+    """Return the architecture that an ELF file is built for; empty for another file or an unknown one."""
     try:
         with source.open("rb") as file:
             head = file.read(20)
     except OSError:
-        return None
+        return ""
     if len(head) < 20 or head[:4] != b"\x7fELF":
-        return None
+        return ""
     # ELF stores the byte order of all further fields in its sixth byte.
     order = "little" if head[5] == 1 else "big"
-    machine = _ELF_MACHINES.get(int.from_bytes(head[18:20], order))  # type: ignore[arg-type]
-    wanted = platform.partition("/")[2]
+    return _ELF_MACHINES.get(int.from_bytes(head[18:20], order), "")  # type: ignore[arg-type]
+
+
+def machine_problem(source: Path, given: str, platform: str, where: str) -> Problem | None:
+    """Return a problem if an ELF file is built for another architecture than its platform."""
+    found = machine(source)
     # Unknown machines are not reported: a wrong warning would be worse than none.
-    if machine is None or machine == wanted:
+    if not found or found == platform.partition("/")[2]:
         return None
     return Problem(
-        where, f"{given} is built for {machine}, but listed for {platform}", "build it for that platform"
+        where, f"{given} is built for {found}, but listed for {platform}", "build it for that platform"
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from bundler.config.durations import seconds
 from installer.core import schema_errors
 from installer.core.errors import Problem
 from installer.core.format.entries.health_check import (
@@ -16,7 +17,7 @@ from installer.core.format.entries.health_check import (
     text_fault,
     texts,
 )
-from installer.core.format.health_target import without_user
+from installer.core.format.health_target import MAX_WATCH, without_user
 from installer.core.format.manifest import HealthCheck
 from installer.shared import strict_yaml
 
@@ -27,6 +28,37 @@ DURATIONS = {"within": "60s", "stable": "0s", "start_period": "0s"}
 KEYS = ("http", "tcp", "command", "container", "unit", "prometheus")
 """The kinds of probes: each is a key of its entry."""
 _COMPARED = ("min", "max", "equals")
+
+
+def when(entry: Mapping[str, Any], methods: Collection[str], where: str) -> Iterator[Problem]:
+    """Yield that the step of `when` is not in deploy.
+
+    Args:
+        entry: The probe.
+        methods: Of the steps, and those that every release has.
+        where: `bundle.yaml:LINE`.
+    """
+    named = entry.get("when", "")
+    if named and named not in methods:
+        what = f"the probe has when: {named}, which is not a step in deploy"
+        yield Problem(where, what, f"use one of {', '.join(sorted(methods))}")
+
+
+def times(
+    entry: Mapping[str, Any], path: strict_yaml.Path, where: Callable[[strict_yaml.Path], str]
+) -> tuple[dict[str, int], list[Problem]]:
+    """Return the seconds of the durations of a probe, which hosts limit; arguments as for `probe`."""
+    found = {key: seconds(entry.get(key, default)) for key, default in DURATIONS.items()}
+    problems = [
+        Problem(
+            where((*path, key)),
+            f"{schema_errors.dotted((*path, key))} is {entry[key]}, but a probe is watched for at most 1d",
+            "use a shorter time",
+        )
+        for key, count in found.items()
+        if count > MAX_WATCH
+    ]
+    return {key: min(count, MAX_WATCH) for key, count in found.items()}, problems
 
 
 def probe(

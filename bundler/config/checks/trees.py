@@ -10,7 +10,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bundler.config.attributes import Sources
-from bundler.config.checks.inputs import carried_fault, misread_fault, name_hint, unknown_character_fault
+from bundler.config.checks.inputs import (
+    carried_fault,
+    misread_fault,
+    name_hint,
+    on_one_line,
+    unknown_character_fault,
+)
 from bundler.config.globs import Glob
 from bundler.config.model import InputTree, TreeDirectory, TreeFile, TreeLink
 from bundler.config.secrets.allowances import Allowances
@@ -296,7 +302,7 @@ class _Walk:
         return not fault
 
     def _problem(self, path: str, what: str, hint: str) -> None:
-        shown = f"{self.tree.given}/{path}".rstrip("/").encode("utf-8", "backslashreplace").decode()
+        shown = on_one_line(f"{self.tree.given}/{path}".rstrip("/"))
         self.problems.append(
             Problem("".join(c if c.isprintable() else repr(c)[1:-1] for c in shown), what, hint)
         )

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 from bundler.config.model import InputFile
 from installer.core.errors import Problem
+from installer.core.format.entries.method_spec import Option
 from installer.core.format.entries.unit_names import template_of, without_template
-from installer.core.format.manifest import Kind
-from installer.core.format.methods import Option, place_name
+from installer.core.format.manifest import Deployment, Kind
+from installer.core.format.methods import place_name
 from installer.core.limits import LIMITS
 from installer.core.risk import setting_lines
 from installer.core.risk.unit_lines import irregular_lines
 from installer.core.schema_errors import did_you_mean
 from installer.shared.child.process import run
 from installer.shared.child.unit_check import ENVIRONMENT, WORDS, findings
+from installer.shared.strict_yaml import Document, Path
 
 KIND: Kind = "unit"
+KINDS: tuple[Kind, ...] = ("unit", "user-unit")
 MANUALS = {
     "sysusers": "sysusers.d",
     "tmpfiles": "tmpfiles.d",
@@ -78,21 +81,35 @@ def _misnamed(units: Sequence[InputFile]) -> Iterator[Problem]:
             )
 
 
-def check_instances(options: Mapping[str, Any], where: str) -> list[Problem]:
-    """Return the instances of a step whose template it does not have.
+def check_step(
+    options: Mapping[str, Any], before: Iterable[Deployment], path: Path, document: Document
+) -> list[Problem]:
+    """Return the instances of a step whose template it does not have, and what a user cannot have.
 
     Args:
         options: Of the step.
-        where: The place of `instances`.
+        before: The earlier steps.
+        path: The place of the step.
+        document: bundle.yaml.
     """
-    return [
+    problems = [
         Problem(
-            where,
+            document.where((*path, "instances")),
             f"{unit} is an instance of {template_of(unit)}, which the step does not have",
             "add the template to `units`",
         )
         for unit in without_template(options)
     ]
+    user = options.get("user")
+    if user is not None and any(step.options.get("user") == user for step in before):
+        what = f"another step has units of user {user}"
+        hint = "list all units of the user in one step"
+        problems.append(Problem(document.where((*path, "user")), what, hint))
+    if user is not None:
+        others = sorted(options.keys() - {"user", "units", "instances"})
+        what, hint = f"a step of user {user} has units alone", "move this to a step without `user`"
+        problems += [Problem(document.where((*path, key)), what, hint) for key in others]
+    return problems
 
 
 def folder(method: str, option: Option, name: str) -> str:
@@ -105,6 +122,7 @@ def folder(method: str, option: Option, name: str) -> str:
     """
     # A drop-in keeps the directory that says whose it is. Settings of several kinds share a name.
     within = [option.key] if option.kind in setting_lines.KINDS else name.split("/")[:-1]
+    within = ["user", *within] if option.kind == "user-unit" else within
     return "/".join([method, *within])
 
 
@@ -135,7 +153,7 @@ def _verify(units: Sequence[tuple[InputFile, bytes]]) -> list[Problem]:
     with tempfile.TemporaryDirectory(prefix="waybill-units-") as directory:
         given = {}
         for item, data in units:
-            path = Path(directory, place_name(KIND, item.given))
+            path = FilePath(directory, place_name(KIND, item.given))
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
             given[str(path)] = item.given

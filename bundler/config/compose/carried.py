@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.config.checks import trees
-from bundler.config.checks.inputs import carried_fault, name_hint
+from bundler.config.checks.inputs import carried_fault, name_hint, on_one_line
 from bundler.config.model import InputTree
 from bundler.config.secrets.allowances import Allowances
 from installer.core.errors import Problem
@@ -126,7 +126,7 @@ class Carried:
 
     def _unreadable(self, found: Reference, shown: str, source: Path) -> tuple[str, str] | None:
         if fault := carried_fault(f"deploy/{found.target}"):
-            return f"{found.what}: the name of {shown} {fault}", name_hint(fault)
+            return f"{found.what}: the name of {on_one_line(shown)} {fault}", name_hint(fault)
         if not os.access(source, os.R_OK):
             return f"{found.what} refers to {shown}, which cannot be read", "check its permissions"
         return None

@@ -12,7 +12,8 @@ from typing import Any
 from bundler.config.compose import document, schema
 from bundler.config.compose.carried import Carried, variables_in
 from bundler.config.compose.document import Document
-from bundler.config.compose.services import Attributes, ImageUse, attributes, further_uses, uses
+from bundler.config.compose.services import Attributes, attributes, further_uses, uses
+from bundler.config.used_images.use import ImageUse
 from installer.core.errors import Problem
 from installer.core.risk.compose_references import Reference, references
 from installer.shared.rendering.env_file import PROJECT

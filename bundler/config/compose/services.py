@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundler.config.compose.document import Document, Path
+from bundler.config.used_images.use import ImageUse
 from installer.core.errors import Problem
 from installer.core.risk.compose_values import items, text_of
 
@@ -33,15 +34,6 @@ class Attribute:
     value: Any
     where: str
     variables: Mapping[str, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageUse:
-    """An image that a service uses: its reference, the service, and `FILE:LINE`."""
-
-    reference: str
-    service: str
-    where: str
 
 
 def attributes(
@@ -117,7 +109,7 @@ def uses(services: Mapping[str, Attributes], problems: list[Problem]) -> list[Im
                 what = f"the image of service {name} {fault[0]}"
                 problems.append(Problem(image.where, what, fault[1]))
             else:
-                found.append(ImageUse(reference, name, image.where))
+                found.append(ImageUse(reference, f"service {name}", image.where))
     return found
 
 
@@ -140,7 +132,7 @@ def further_uses(
                     what = f"the image of {section.removesuffix('s')} {name} {fault[0]}"
                     problems.append(Problem(document.where(path), what, fault[1]))
                 elif reference:
-                    yield ImageUse(reference, name, document.where(path))
+                    yield ImageUse(reference, f"{section.removesuffix('s')} {name}", document.where(path))
 
 
 def _rows(root: Mapping[str, Any], section: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -29,6 +29,9 @@ def is_reference(value: bytes) -> bool:
     """Return whether a value refers to a variable, a file or a template, as a secret should be given."""
     if value[:1] in (b"$", b"/", b"<", b"%", b"{", b"[", b"@"):
         return True
+    # Of Jenkins: the name of an entry in its store follows.
+    if value.startswith(b"credentials("):
+        return True
     # The last one is a reference of Waybill itself, which the host resolves.
     return b"{{" in value or b"${" in value or b"$(" in value or value.startswith(b"secret://")
 

@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`bundle` in the product's directory, in this process."""
-    from bundler.cli.main import app, console
+    from bundler.cli.main import app, arranged, console
     from installer.shared.command.command_line import run_app
 
     for name in ("CI", "SOURCE_DATE_EPOCH", "WAYBILL_PROVENANCE_KEY"):
@@ -37,7 +37,7 @@ def run(product: Product, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def run(*words: str) -> tuple[int, str, str]:
         try:
-            code = run_app(console, app, words)
+            code = run_app(console, app, words, arranged)
         finally:
             console.json_output = False
         out, err = capsys.readouterr()
@@ -209,16 +209,15 @@ def test_the_schema_is_printed_as_it_is(run: Run, product: Product) -> None:
     assert (product.directory / "bell/bundle.schema.json").read_text() == out
 
 
-def test_templates_are_listed(run: Run, product: Product) -> None:
+@pytest.mark.parametrize("words", [("--list",), ("--template",), ("bell", "--template")])
+def test_templates_are_listed(run: Run, product: Product, words: tuple[str, ...]) -> None:
     before = sorted(product.directory.iterdir())
-    code, out, _ = run("init", "--list")
+    code, out, _ = run("init", *words)
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["TEMPLATE", "compose", "service", "systemd"]
-    assert document(run("init", "--list", "--json")[1])["templates"].keys() == {
-        "compose",
-        "service",
-        "systemd",
-    }
+    names = ["ansible", "ci", "compose", "helm", "monitoring", "quadlet"]
+    names += ["salt", "script", "service", "systemd"]
+    assert [line.split()[0] for line in out.splitlines()] == ["TEMPLATE", *names]
+    assert document(run("init", *words, "--json")[1])["templates"].keys() == {*names}
     assert sorted(product.directory.iterdir()) == before
 
 

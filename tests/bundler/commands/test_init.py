@@ -11,10 +11,15 @@ import jsonschema
 import pytest
 import yaml
 
-from bundler.commands.init import init_project, templates
+from bundler.commands.init import init_project, is_addition, templates
 from bundler.commands.schema import bundle_schema
 from bundler.config.loader import load
 from installer.core.errors import UnfitInputError, UsageError
+from tests.rig.needs import needs
+
+ALL = "the templates are ansible, ci, compose, helm, monitoring, quadlet, salt, script, service, systemd"
+PRODUCTS = [name for name, _ in templates() if not is_addition(name)]
+ADDITIONS = [name for name, _ in templates() if is_addition(name)]
 
 
 def test_the_files_are_listed_and_named_after_the_directory(tmp_path):
@@ -55,15 +60,15 @@ def test_nothing_is_left_when_a_file_cannot_be_written(tmp_path):
 def test_a_template_that_is_not_there_is_named_with_a_way_out(tmp_path):
     with pytest.raises(UsageError, match="compos") as caught:
         init_project(tmp_path, "compos")
-    assert caught.value.hint == "did you mean compose? the templates are compose, service, systemd"
+    assert caught.value.hint == f"did you mean compose? {ALL}"
     with pytest.raises(UsageError, match="nomad") as caught:
         init_project(tmp_path, "nomad")
-    assert caught.value.hint == "the templates are compose, service, systemd"
+    assert caught.value.hint == ALL
     # Each of them is described, also one that is added later.
-    assert [name for name, creates in templates() if creates] == ["compose", "service", "systemd"]
+    assert all(creates for _, creates in templates())
 
 
-@pytest.mark.parametrize("template", [name for name, creates in templates() if creates])
+@pytest.mark.parametrize("template", PRODUCTS)
 def test_an_editor_finds_the_schema_next_to_bundle_yaml(tmp_path, template):
     init_project(tmp_path / "bell", template)
     first = (tmp_path / "bell/bundle.yaml").read_text().splitlines()[0]
@@ -73,6 +78,31 @@ def test_an_editor_finds_the_schema_next_to_bundle_yaml(tmp_path, template):
     value = yaml.safe_load((tmp_path / "bell/bundle.yaml").read_text())
     jsonschema.Draft202012Validator(document).validate(value)
     assert not jsonschema.Draft202012Validator(document).is_valid(value | {"porduct": "x"})
+
+
+@pytest.mark.parametrize("template", ADDITIONS)
+def test_an_addition_goes_into_a_directory_of_its_own_and_is_named_after_the_product(tmp_path, template):
+    init_project(tmp_path)
+    (tmp_path / "bundle.yaml").write_text('schema: waybill/v1\nproduct: "7-door-bells"  # rings\n')
+    before = (tmp_path / "bundle.yaml").read_bytes()
+    written = init_project(tmp_path, template)
+    assert {path.parts[0] for path in written} == {template}
+    assert (tmp_path / template / "README.md").is_file()
+    for path in written:
+        assert not re.search("example[-_]product", str(path) + (tmp_path / path).read_text())
+    assert (tmp_path / "bundle.yaml").read_bytes() == before
+    # What is there stays, and what was removed comes back.
+    (tmp_path / template / "README.md").write_text("mine")
+    last = written[-1]
+    (tmp_path / last).unlink()
+    assert init_project(tmp_path, template) == [last]
+    assert (tmp_path / template / "README.md").read_text() == "mine"
+
+
+def test_names_of_metrics_have_no_hyphen_and_no_digit_at_their_beginning(tmp_path):
+    init_project(tmp_path / "7-door-bells", "monitoring")
+    rules = (tmp_path / "7-door-bells/monitoring/rules/product.rules.yml").read_text()
+    assert "rate(_7_door_bells_requests_total{" in rules
 
 
 @pytest.mark.parametrize("template", ["systemd", "compose"])
@@ -90,6 +120,19 @@ def test_what_is_commented_out_can_be_used_as_it_is(tmp_path, template):
         loaded = load(path.parent, "0.1.0")
         (item,) = (each for each in loaded.items if each.kind == "template")
         assert (item.validate, item.timeout) == (("sh", "-n", "{file}"), 60)
+
+
+@pytest.mark.needs("helm3")
+def test_the_chart_of_the_template_is_carried_whole_and_renders(tmp_path):
+    init_project(tmp_path / "door-bell", "helm")
+    loaded = load(tmp_path / "door-bell", "0.1.0")
+    top = "deploy/helm/door-bell"
+    carried = {item.member for item in loaded.items if item.kind == "chart"}
+    assert carried == {f"{top}/{name}" for name in ("Chart.yaml", "templates/deployment.yaml", "values.yaml")}
+    command = [needs("helm3"), "template", "bell", str(tmp_path / "door-bell" / top)]
+    made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (deployment,) = yaml.safe_load_all(made)
+    assert deployment["metadata"]["name"] == "door-bell"
 
 
 def test_the_example_program_runs_and_answers_its_probe(tmp_path):
@@ -117,6 +160,7 @@ def test_the_example_program_runs_and_answers_its_probe(tmp_path):
     ("words", "first", "last"),
     [
         ([], "wrote CHANGELOG.md", "next: `bundle create v0.1.0`"),
+        (["--template", "monitoring"], "wrote monitoring/README.md", "next: read monitoring/README.md"),
         (["door-bell"], "wrote door-bell/CHANGELOG.md", "next: `bundle create v0.1.0 -C door-bell`"),
         (["my bell"], "wrote my bell/CHANGELOG.md", "next: `bundle create v0.1.0 -C 'my bell'`"),
     ],

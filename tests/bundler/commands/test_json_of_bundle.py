@@ -136,5 +136,7 @@ def test_the_remaining_commands_have_their_documents(made: Path, run: Run) -> No
     assert run("init", "new")["written"]
     assert run("init", "new", code=30)["written"] is None
     assert run("schema")["document"]["title"]
+    found = run("find-images", ".")
+    assert (found["directory"], found["unused"], found["unsearched"]) == (".", [], [])
     # Only the executables carry these.
     assert run("licenses", code=2)["sbom"] is None

@@ -143,7 +143,7 @@ trees:
 docs: {upgrade: docs/UPGRADEME.md}
 deploy:
   - {method: systemd, units: [nothing.service]}
-  - {method: helm, chart: deploy/helm, release: chat}
+  - {method: salt, state: deploy/salt}
 rollbck: {plan: x}
 """,
     )
@@ -198,8 +198,9 @@ def test_a_directory_in_place_of_bundle_yaml_is_named(tmp_path):
         ("deploy: [{method: script, apply: a, undo: b, roll_forward_only: it}]\n", 8, "unknown key", ""),
         ("deploy: [{method: script, apply: a, roll_forward_only: no}]\n", 8, "can mean false", ""),
         ("deploy: [{method: script, apply: a, roll_forward_only: why}]\n", 8, "too short", ""),
-        ("deploy: [{method: salt, state: x}]\n", 8, "salt is not available in this version", "script step"),
-        ("deploy: [{method: ansible, playbook: x}]\n", 8, "ansible is not available", "later version"),
+        ("deploy: [{method: salt, state: x}]\n", 8, "x does not exist", ""),
+        ("deploy: [{method: salt, state: docs}]\n", 8, "docs has neither init.sls nor top.sls", "file root"),
+        ("deploy: [{method: ansible, playbook: x}]\n", 8, "x does not exist", "build it first"),
         ("health: [{tcp: 'a:1', when: compose}]\n", 8, "has when: compose", "use one of"),
         ("health: [{http: 'ftp://x'}]\n", 8, "not in the required form", "URL"),
         ("health: [{http: 'http://h:99999/'}]\n", 8, "must be a URL such as", "correct it there"),
@@ -262,6 +263,28 @@ def test_a_binary_for_another_architecture_is_noticed(product_dir):
 def test_a_release_that_ships_nothing_is_refused(product_dir):
     put(product_dir, "bundle.yaml", "schema: waybill/v1\nproduct: a\nplatforms: [linux/amd64]\n")
     assert "is empty" in faults(product_dir)[0]
+    put(product_dir, "bundle.yaml", "schema: waybill/v1\nproduct: a\nplatforms: [linux/amd64]\nx: 1\n")
+    assert not any("is empty" in each for each in faults(product_dir))
+
+
+def test_a_step_that_is_wrong_does_not_make_a_release_look_empty(product_dir):
+    text = "schema: waybill/v1\nproduct: a\nplatforms: [linux/amd64]\ndeploy: [{method: ansible}]\n"
+    put(product_dir, "bundle.yaml", text)
+    assert faults(product_dir) == ["bundle.yaml:4: playbook is missing in deploy[0]"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "example"),
+    [
+        ("{method: ansible, playbook: a.yml, ansible_core: '~=2.15'}", "works with, such as >=2.15,<2.20"),
+        ("{method: helm, chart: a, namespace: a b}", "does not have it, such as lan-chat"),
+        ("{method: salt, state: a, salt_version: '~=3'}", "bounds such as >=3006,<3010"),
+    ],
+)
+def test_what_has_not_the_required_form_is_told_with_an_example(product_dir, entry, example):
+    add(product_dir, f"deploy: [{entry}]\n")
+    assert "is not in the required form" in " ".join(faults(product_dir))
+    assert example in hints(product_dir)
 
 
 def test_links_that_lead_out_and_files_that_are_no_files_are_refused(product_dir):

@@ -76,6 +76,19 @@ def test_a_mark_in_the_index_hides_no_change(place: Path, mark: str) -> None:
     assert (place.parent / ".git/index").read_bytes() == before
 
 
+def test_a_change_in_the_second_in_which_the_index_was_written_is_seen_below_a_mark(place: Path) -> None:
+    """Size and time of the file are as recorded; by the time of the index git knows that it has to look."""
+    index, second = place.parent / ".git/index", (1_000_000_000, 1_000_000_000)
+    git(place, "config", "core.trustctime", "false")  # no test can set that time
+    os.utime(place / "a", second)
+    git(place, "update-index", "--refresh")
+    git(place, "update-index", "--assume-unchanged", "a")
+    os.utime(index, second)
+    (place / "a").write_text("2")
+    os.utime(place / "a", second)
+    assert changed(place) == ("product/a",)
+
+
 def test_a_file_that_a_sparse_checkout_leaves_out_is_no_change(place: Path) -> None:
     git(place, "update-index", "--skip-worktree", "a")
     (place / "a").unlink()

@@ -13,10 +13,10 @@ import pytest
 from bundler.config.checks import changelog, destinations, documents, images, inputs, trees
 from bundler.config.checks.destinations import InstallPath
 from bundler.config.compose.project import Project, read
-from bundler.config.compose.services import ImageUse
 from bundler.config.entries import Entries
 from bundler.config.model import InputTree
 from bundler.config.secrets.allowances import Allowances
+from bundler.config.used_images.use import ImageUse
 from bundler.image_sources.base import ImageEntry
 from bundler.image_sources.docker import EngineSource
 from installer.core.semver import parse

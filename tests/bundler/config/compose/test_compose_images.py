@@ -49,8 +49,8 @@ def docker(*references: str) -> list[ImageEntry]:
 def test_images_of_services_are_found_with_variables_filled_in(compose, image, reference):
     found = compose(f"services:\n  web:\n    image: {image}\n")
     assert found.problems == []
-    assert [(use.reference, use.service, use.where) for use in found.uses] == [
-        (reference, "web", "compose.yaml:3")
+    assert [(use.reference, use.user, use.where) for use in found.uses] == [
+        (reference, "service web", "compose.yaml:3")
     ]
 
 

@@ -50,6 +50,7 @@ ROWS = [
     ("--secret=MY_SECRET", ["--secret=MY_SECRET_a1B2"]),
     ("--secret=my-tls-1", ["--secret=tls1234", "--secret=my-a1b2c3", "client_secret: my-tls-1"]),
     ("  --secret=id=npm,src=.npmrc", ["  --secret=npm1=abc"]),
+    ("COSIGN_PASSWORD = credentials('cosign-password')", ["COSIGN_PASSWORD = 'credentials-of-1'"]),
     ("  - --secret=source=tls-2,target=cert", ["  - --secret=a1B2c3D4"]),
 ]  # fmt: skip
 
