@@ -12,6 +12,7 @@ from tests.rig.engine import Engine
 from tests.rig.executables import Executables
 from tests.rig.executables import executables as found
 from tests.rig.host import Host
+from tests.rig.lanchat import Releases
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,12 @@ def programs() -> Executables:
 def desk(programs: Executables, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """The connected side."""
     return Desk(tmp_path_factory.mktemp("desk"), programs).set_up()
+
+
+@pytest.fixture(scope="session")
+def lan_chat(programs: Executables, tmp_path_factory: pytest.TempPathFactory) -> Releases:
+    """Where releases of the product that is built from source are built, signed and approved."""
+    return Releases.set_up(Desk(tmp_path_factory.mktemp("lan-chat"), programs))
 
 
 @pytest.fixture(scope="module")

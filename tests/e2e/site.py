@@ -52,11 +52,12 @@ class Site:
         assert rc == exit_code, f"install {words} --json: exit {rc} instead of {exit_code}\n{out}{err}"
         return json.loads(out)
 
-    def trust(self) -> None:
-        """Sets up trust, as the sheet says."""
+    def trust(self, environment: str = "") -> None:
+        """Sets up trust, as the sheet says; the host may belong to an environment."""
         self.host.media.chmod(0o755)
         self.carry(self.desk.programs.install, self.desk.root)
-        self.install(f"trust init root.json --fingerprint {self.desk.fingerprint}")
+        belongs = f"--env {environment} " if environment else ""
+        self.install(f"trust init root.json {belongs}--fingerprint {self.desk.fingerprint}")
 
     def apply(self, bundle: Path, exit_code: int = 0, more: str = "") -> str:
         """Carries a bundle over and installs it."""

@@ -1,0 +1,3 @@
+module lan-chat
+
+go 1.19
