@@ -1,7 +1,7 @@
 """The executables of the commit that the restructuring of the code starts from: the baseline for tests.
 
 ``python -m tests.rig.baseline`` builds them once into the rig's cache. That needs the repository's history
-and, the first time, a network: the build fetches the locked wheels, unless this checkout has them already.
+and, the first time, a network: the build fetches the wheels that the baseline locks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -22,7 +21,6 @@ from tests.rig.cache import CACHE
 TOP = Path(__file__).resolve().parents[2]
 SUBJECT = "Say of which operations the rule about the cache holds"
 """Subject line of the commit. Its id is not recorded: it changes when the history is rebased."""
-LOCKS = ("freeze.txt", "libz.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +110,9 @@ def _build(tree: str, home: Path) -> None:
         source, made = Path(scratch, "source"), Path(scratch, "made")
         made.mkdir()
         _unpack(tree, source)
-        _reuse_wheels(source)
         _freeze(source, "install", made / "install")
         _freeze(source, "bundle", made / "bundle", made / "install")
         made.rename(home)
-
-
-def _reuse_wheels(source: Path) -> None:
-    """Copy the unpacked wheels of this checkout, if both commits lock the same ones."""
-    ours, theirs = ([top / ".ci/requirements" / name for name in LOCKS] for top in (TOP, source))
-    if all(path.is_file() for path in (*ours, *theirs)) and all(
-        one.read_bytes() == other.read_bytes() for one, other in zip(ours, theirs, strict=True)
-    ):
-        # The baseline is built with Python 3.11 only, and does not say so in the name.
-        for site in (TOP / "build/freeze").glob("site-3.11-*"):
-            name = site.name.replace("3.11-", "")
-            shutil.copytree(site, source / "build/freeze" / name, symlinks=True)
 
 
 def _freeze(source: Path, program: str, out: Path, *embedded: Path) -> None:

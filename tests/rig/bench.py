@@ -15,7 +15,7 @@ from installer.core.trust.root import Root
 from installer.state.trust_store import ROOT_FILE
 from tests.rig import bundlebuild as build
 from tests.rig.answers import Document
-from tests.rig.trustworld import APPROVALS, FILES, World
+from tests.rig.trustworld import APPROVALS, FILES, NOW, World, root
 
 CLOCK = "installer.commands.common.session.utc_now"
 """What tells every command the time."""
@@ -60,6 +60,25 @@ class Bench:
         code = run_app(console, app, [*words, "--root", str(self.host)], with_command, take_defaults)
         said = self._capsys.readouterr()
         return code, said.out + said.err
+
+
+@pytest.fixture
+def host_dir(tmp_path: Path) -> Path:
+    place = tmp_path / "host"
+    (place / "etc/waybill/trust").mkdir(parents=True)
+    return place
+
+
+@pytest.fixture
+def bench(
+    host_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Bench:
+    """A host of the environment `production`, which trusts the team; its clock stands still."""
+    monkeypatch.setattr(CLOCK, lambda: NOW)
+    made = Bench(host_dir, tmp_path, capsys)
+    made.trust(root())
+    environment(host_dir, "production\n")
+    return made
 
 
 def release(version: str = "1.4.0", sequence: int = 100_040_000_999, **fields: Any) -> World:

@@ -30,6 +30,11 @@ TEMPLATE = (
     "peers {{ peers | join(' ') }}\npassword {{ db.password }}\n"
 )
 CONFIG = "etc/waybill/lan-chat"
+CHART = "deploy/helm/chat/Chart.yaml"
+MANIFESTS = "deploy/kubernetes/chat.yaml"
+STATE = "deploy/salt/chat/init.sls"
+PLAYBOOK = "deploy/ansible/site.yml"
+REVERSE = "deploy/ansible/undo.yml"
 
 
 def configured(
@@ -45,13 +50,20 @@ def configured(
     layers: Mapping[str, str] = MappingProxyType({}),
     cluster: ClusterNeeds | None = None,
     said: Mapping[str, Any] = MappingProxyType({}),
+    chart: str = "",
+    manifests: str = "",
+    playbook: str = "",
+    groups: tuple[str, ...] = (),
+    state: str = "",
 ) -> World:
     """Return a release whose one file /etc/chat.conf is rendered with values.
 
     `script` runs as its step, and `undo` undoes that.
 
     `layers` has the values that it brings for `environment/production`, `cluster/plant-3` and so on, `said`
-    what else its manifest says of the file.
+    what else its manifest says of the file, `chart` the one file of a chart, `manifests` a file of manifests,
+    `playbook` that of a playbook,
+    `groups` those of the inventory that it addresses, `state` that of a Salt state.
     """
     files = FILES | {"config/chat.conf": template.encode(), "config/values.yaml": defaults.encode()}
     entries: dict[str, dict[str, Any]] = {
@@ -72,6 +84,22 @@ def configured(
         files |= programs
         entries |= {path: {"kind": "script", "mode": 0o755} for path in programs}
         fields["deploy"] = (Deployment("script", {"apply": "deploy/apply.sh", "undo": "deploy/undo.sh"}),)
+    if chart:
+        files[CHART], entries[CHART] = chart.encode(), {"kind": "chart"}
+        fields["deploy"] = (Deployment("helm", {"chart": [CHART]}),)
+    if state:
+        files[STATE], entries[STATE] = state.encode(), {"kind": "deploy"}
+        fields["deploy"] = (Deployment("salt", {"state": [STATE]}),)
+    if manifests:
+        files[MANIFESTS], entries[MANIFESTS] = manifests.encode(), {"kind": "kubernetes"}
+        fields["deploy"] = (Deployment("kubectl", {"manifests": [MANIFESTS]}),)
+    if playbook:
+        files[PLAYBOOK], entries[PLAYBOOK] = playbook.encode(), {"kind": "playbook"}
+        fields["deploy"] = (Deployment("ansible", {"playbook": [PLAYBOOK]}),)
+    if groups:
+        files[REVERSE], entries[REVERSE] = playbook.encode(), {"kind": "playbook"}
+        hosts = {"undo": REVERSE, "inventory": "inventory.yaml", "groups": [*groups]}
+        fields["deploy"] = (Deployment("ansible", {"playbook": [PLAYBOOK, REVERSE], **hosts}),)
     ordered = sorted(files, key=lambda path: (section_rank(path), path))
     plan = build.plan(
         {path: files[path] for path in ordered}, room=512, rollback="docs/ROLLBACK.md", entries=entries,

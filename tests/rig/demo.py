@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
+from tests.rig.bundleprogram import put_bundle
 from tests.rig.engine import Engine
 from tests.rig.needs import needs
 
@@ -29,7 +29,7 @@ class Demo:
             needs(component)
         self.tmp, programs, self.engine = directory / "tmp", directory / "bin", engine
         self.tmp.mkdir()
-        _put_bundle(programs)
+        put_bundle(programs)
         environment = engine.env if engine else {**os.environ, "DOCKER_HOST": NO_ENGINE}
         path = os.pathsep.join([str(programs), sysconfig.get_path("scripts"), environment["PATH"]])
         self.process = subprocess.Popen(
@@ -84,11 +84,3 @@ def _words(path: Path) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""  # it has ended since the directory was listed
-
-
-def _put_bundle(programs: Path) -> None:
-    programs.mkdir()
-    program = programs / "bundle"
-    call = "import sys; from bundler.cli.main import main; sys.exit(main())"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH="{TOP}" exec "{sys.executable}" -c "{call}" "$@"\n')
-    program.chmod(0o755)

@@ -10,9 +10,11 @@ import pytest
 from tests.rig.containerd import Containerd
 from tests.rig.engine import KINDS, Engine, Engines
 from tests.rig.host import Host
+from tests.rig.kube import Cluster
 from tests.rig.needs import needs
 from tests.rig.podman import PodmanEngine
 from tests.rig.registry import Registry
+from tests.rig.registrygate import Gate
 from tests.rig.signing import Cosign
 
 
@@ -64,6 +66,24 @@ def containerd() -> Iterator[Containerd]:
 
 
 @pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster with a node that runs pods. A test takes a namespace of its own."""
+    needs("kube")
+    running = Cluster.launch()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def api_cluster() -> Iterator[Cluster]:
+    """A cluster without a node: its pods stay pending. A test takes a namespace of its own."""
+    needs("kube")
+    running = Cluster.launch(node=False)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
 def docker_network(engines: Engines) -> Engine:
     """Docker 20.10 in a network namespace of its own, with bridge and published ports (see Engine.inside)."""
     return engines.get("20", network=True)
@@ -89,6 +109,13 @@ def registry() -> Iterator[Registry]:
     running = Registry.launch()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def gate(registry: Registry) -> Iterator[Gate]:
+    """A gate in front of the registry."""
+    with Gate(registry.name).open() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
-from installer.core.format.manifest import Image, Layer, blob_path
+from installer.core.errors import TamperedError
+from installer.core.format.bundle_source import BundleSource
+from installer.core.format.manifest import FileEntry, Image, Layer, blob_path
+from installer.core.format.payload import discard
 from installer.core.oci import layout
+from installer.core.trust.verifier import pinned_key_trust
+from installer.core.verify import VerifiedBundle, open_trusted, verify_payload
 from tests.rig import bundlebuild as build
+from tests.rig import independent
 from tests.rig.imagebuild import TYPES, Built, digest
+
+Sink = Callable[[FileEntry, Iterator[memoryview]], None]
 
 
 @dataclass
@@ -99,3 +108,22 @@ def section(images: Iterable[Built]) -> Section:
 def good(images: Sequence[Built]) -> build.Plan:
     """Makes a good bundle of images, signed."""
     return build.signed(section(images).plan())
+
+
+def verify(
+    medium: BundleSource | bytes, sink: Sink = discard, have: frozenset[str] = frozenset()
+) -> VerifiedBundle:
+    """Verifies as every command does; the verifier of the documents has to agree."""
+    chosen = build.BytesMedium(medium) if isinstance(medium, bytes) else medium
+    clock = datetime.fromtimestamp(build.CREATED + 60, UTC)
+    trust = pinned_key_trust(build.key()[1])
+    trust._clock = lambda: clock
+    error: TamperedError | None = None
+    try:
+        return verify_payload(open_trusted(chosen, trust), sink=sink, have=have)
+    except TamperedError as caught:
+        error = caught
+        raise
+    finally:
+        if isinstance(medium, bytes) and not have:
+            independent.compare(medium, error, build.key()[1], images=True)

@@ -105,6 +105,14 @@ def release(directory: Path, version: str, sequence: int, own: Mapping[str, Sequ
     made = ReleaseDirectory(directory)
     for reference, layers in own.items():
         made.image(reference, layers)
+    return described(made, version, sequence)
+
+
+def described(
+    made: ReleaseDirectory, version: str, sequence: int, platforms: tuple[str, ...] = ("linux/amd64",)
+) -> ReleaseSpec:
+    """Gives a release with a configuration and the images of a directory."""
+    directory = made.path
     expanded = {each.digest: each.expanded for image in made.images for each in image.layers}
     members = {"config/chat.conf": Member(version.encode(), "/etc/chat.conf", kind="template")}
     for path in sorted((directory / BLOBS).iterdir()):
@@ -117,5 +125,4 @@ def release(directory: Path, version: str, sequence: int, own: Mapping[str, Sequ
         "oci-layout": layout.LAYOUT,
     }
     members |= {f"images/{name}": Member(data, kind="image") for name, data in described.items()}
-    platforms = ("linux/amd64",)
     return ReleaseSpec(version, sequence, members, platforms=platforms, extra={"images": tuple(made.images)})

@@ -20,7 +20,7 @@ from installer.core.format import archive, checksums, partial_append
 from tests.rig.needs import needs
 
 VERIFIER = Path(__file__).parents[2] / "docs" / "reference" / "verifier"
-NAMES = ("common", "images", "manifest", "probes", "verify")
+NAMES = ("common", "images", "manifest", "probes", "verify", "whole")
 LARGEST = 64 * 2**20
 """Bytes of the largest bundle that is compared: the verifier is short, not fast."""
 SMALL = 2**20

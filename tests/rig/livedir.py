@@ -29,11 +29,11 @@ class LiveDir(FaultySystem):
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         cwd: str | None = None,
-        memory: int = 0,
+        **more: Any,
     ) -> Completed:
         self.ran.append(tuple(argv))
         known = {**(env or {}), "HOST": self.root}
-        return super().run(argv, timeout=timeout, env=known, stdin=stdin, cwd=cwd, memory=memory)
+        return super().run(argv, timeout=timeout, env=known, stdin=stdin, cwd=cwd, **more)
 
 
 def shell(text: str, *words: str) -> tuple[str, ...]:

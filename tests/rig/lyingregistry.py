@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 import ssl
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from installer.core.oci import documents
 from tests.rig.imagebuild import Built, digest, index
 from tests.rig.registry import Registry
+from tests.rig.registrygate import listening
 
 
 @dataclass
@@ -70,18 +70,8 @@ class Lying:
 
             def log_message(self, *_: object) -> None: ...
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        self.name = f"127.0.0.1:{server.server_port}"
-        try:
+        with listening(Handler, tls) as self.name:
             yield
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 def push(registry: Registry, repository: str, *images: Built) -> None:

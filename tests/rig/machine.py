@@ -47,7 +47,7 @@ class Machine:
             self.engine.kill()
             self.engine = None
         _signal(found, signal.SIGKILL)
-        wait_for("the engine's processes end", lambda: not any(map(_runs, found)))
+        wait_for("the engine's processes end", lambda: not any(map(is_running, found)))
         Engine.unmount_below(self._home)
         Engine.unmount_below(self.disk.mount)
         shutil.rmtree(self._home, ignore_errors=True)  # as /run is empty after a boot
@@ -100,8 +100,8 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _runs(pid: int) -> bool:
-    """Says whether a process is more than a name that nobody has taken note of."""
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that is dead and not waited for yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

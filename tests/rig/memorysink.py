@@ -36,6 +36,12 @@ class MemorySink:
             self.layers.append(layer)
         return layer
 
+    def blob(self, stream: Any, expected: ExpectedLayer) -> None:
+        """Stores a blob."""
+        data = b"".join(iter(lambda: stream.read(65536), b""))
+        assert oci_digest(data) == expected.digest
+        self.blobs[expected.digest] = data
+
     def document(self, data: bytes, *, where: str) -> str:
         """Stores a document."""
         digest = oci_digest(data)

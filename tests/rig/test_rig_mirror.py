@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.rig.mirror import mirror
-from tests.rig.provision import PARTS, attempt, if_absent
+from tests.rig.parts import PARTS
+from tests.rig.provision import attempt, if_absent
 
 pytestmark = pytest.mark.needs("apt")
 

@@ -12,8 +12,28 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+def _name(text: str, group: str = "") -> x509.Name:
+    organisation = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
+    return x509.Name([*organisation, x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _named(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def write_key(key: ec.EllipticCurvePrivateKey, path: Path) -> None:
+    """Write a private key, mode 0600."""
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
 
 
 class Authority:
@@ -50,28 +70,28 @@ class Authority:
             )
         )
 
-    def issue(self, host: str, cert: Path, key: Path, *, age: timedelta = timedelta(days=1)) -> None:
-        """Write a certificate for a host and its key, mode 0600.
+    def issue(
+        self,
+        host: str,
+        cert: Path,
+        key: Path,
+        *others: str,
+        group: str = "",
+        age: timedelta = timedelta(days=1),
+    ) -> None:
+        """Write a certificate for a host or a client and its key, mode 0600.
 
         Args:
             host: A name or an address; the common name, too.
             cert: The file for the certificate.
             key: The file for the key.
+            others: Further names and addresses.
+            group: The organisation: for Kubernetes, the group of a client.
             age: How long it is valid from now on; negative for one that has expired.
         """
         own = ec.generate_private_key(ec.SECP256R1())
-        try:
-            named: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
-        except ValueError:
-            named = x509.DNSName(host)
-        builder = self._builder(_name(host), own.public_key(), age)
-        builder = builder.add_extension(x509.SubjectAlternativeName([named]), critical=False)
+        builder = self._builder(_name(host, group), own.public_key(), age)
+        names = x509.SubjectAlternativeName([_named(name) for name in (host, *others)])
+        builder = builder.add_extension(names, critical=False)
         cert.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-        key.touch(mode=0o600)
-        key.write_bytes(
-            own.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        write_key(own, key)
