@@ -104,6 +104,9 @@ lock: ## Compiles the dependency locks again
 	@build/lock/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCKS)/lock.txt
 	@$(COMPILE) $(LOCKS)/lock.in -o $(LOCKS)/lock.txt
 	@$(COMPILE) pyproject.toml $(LOCKS)/dev.in -o $(LOCKS)/dev.txt
+	@$(COMPILE) $(LOCKS)/buildbot.in -o $(LOCKS)/buildbot.txt
+	@$(COMPILE) $(LOCKS)/ansible.in -o $(LOCKS)/ansible.txt
+	@$(COMPILE) --no-deps $(LOCKS)/salt.in -o $(LOCKS)/salt.txt
 	@$(COMPILE) $(LOCKS)/mutants.in -o $(LOCKS)/mutants.txt
 	@$(COMPILE) pyproject.toml $(LOCKS)/freeze.in -o $(LOCKS)/freeze.txt
 	@$(COMPILE) --no-deps $(LOCKS)/libz.in -o $(LOCKS)/libz.txt

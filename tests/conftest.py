@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -9,13 +10,16 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import typer.main
 from hypothesis import HealthCheck, settings
 
 from tests.rig import home
 from tests.rig.fixtures import (  # noqa: F401
     airgap,
     any_cosign,
+    api_cluster,
     boot,
+    cluster,
     containerd,
     cosign,
     cosign3,
@@ -27,6 +31,7 @@ from tests.rig.fixtures import (  # noqa: F401
     docker_network,
     engines,
     every_engine,
+    gate,
     podman_engine,
     registry,
 )
@@ -42,6 +47,9 @@ os.environ.pop("CI", None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 home.provide()
+
+# The signatures of all commands are read for every command that runs in this process, and stay the same.
+typer.main.get_params_from_function = functools.cache(typer.main.get_params_from_function)
 
 # a slow machine is no fault of the code
 settings.register_profile("waybill", deadline=None, suppress_health_check=[HealthCheck.too_slow])

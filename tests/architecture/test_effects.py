@@ -18,6 +18,7 @@ OUTSIDE = (
         "shared/command/console.py",
         "shared/frozen.py",
         "shared/child/process.py",
+        "shared/child/marked_processes.py",
         "shared/terminal/streams.py",
     ),
     "staging/preview.py",

@@ -306,12 +306,21 @@ def bench_load(bench: Bench, mib: int) -> None:
     subprocess.run(words, check=True, cwd=TOP, env=bench.environment)
 
 
+def bench_services(_bench: Bench, _size: int) -> None:
+    """Which containers of a Compose project stay the same where one service changes."""
+    if os.geteuid() or not shutil.which("dockerd"):
+        print("services: not measured: needs root, and dockerd from the Debian package docker.io")
+        return
+    subprocess.run([sys.executable, "-m", "tests.bench.services"], check=True, cwd=TOP)
+
+
 BENCHES: dict[str, Callable[[Bench, int], None]] = {
     "create": bench_create,
     "verify": bench_verify,
     "stage": bench_stage,
     "upgrade": bench_upgrade,
     "load": bench_load,
+    "services": bench_services,
     "start": bench_start,
     "memory": bench_memory,
 }

@@ -28,14 +28,20 @@ LATE = "Run the suite of the new steps in CI within its time"
 CHECK: Mapping[str, Any] = {"validate": ("test", "-s", "{file}")}
 REACT: Mapping[str, Any] = {"on_change": OnChange(command=("true",))}
 WORDS: dict[str, Mapping[str, Any]] = {
+    "ansible/1": {},
+    "ansible-inventory/1": {},
+    "salt/1": {},
     "validators/1": CHECK,
     "on-change/1": REACT,
     "cluster/1": {},
     "health/1": {},
+    "helm/1": {},
+    "kubectl/1": {},
     "layers/1": {},
     "timeouts/1": CHECK | REACT | {"timeout": 300},
 }
 LAYERS = {"environment/production": "log: debug\n", "cluster/plant-3": "peers: [b]\n"}
+MANIFEST = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}}\n"
 MAIN = """\
 from datetime import UTC, datetime
 import installer.commands.common.session as session
@@ -52,6 +58,16 @@ def release(word: str, version: str = "1.4.0", sequence: int = 100_040_000_999) 
     if word == "health/1":
         probe = HealthCheck("command", "", ("true",), start_period=1)
         return configured(version, sequence, health=(probe,))
+    if word == "ansible/1":
+        return configured(version, sequence, playbook="- hosts: all\n")
+    if word == "ansible-inventory/1":
+        return configured(version, sequence, playbook="- hosts: all\n", groups=("chat",))
+    if word == "salt/1":
+        return configured(version, sequence, state="nothing:\n  test.nop: []\n")
+    if word == "helm/1":
+        return configured(version, sequence, chart="apiVersion: v2\nname: chat\nversion: 1.0.0\n")
+    if word == "kubectl/1":
+        return configured(version, sequence, manifests=MANIFEST)
     layers = LAYERS if word == "layers/1" else {}
     return configured(version, sequence, said=WORDS[word], layers=layers)
 

@@ -17,15 +17,19 @@ from pathlib import Path
 import pytest
 
 from tests.rig import transcript
+from tests.rig.apart import apart
 from tests.rig.host import Host
+from tests.rig.lanchat import Tree
 from tests.rig.needs import COMPONENTS, needs
 
 TOP = Path(__file__).parents[2]
-EXAMPLE = TOP / "examples" / "quickstart"
+EXAMPLES = TOP / "examples"
+EXAMPLE = EXAMPLES / "quickstart"
 DOCUMENTS = {
     str(path.relative_to(TOP)): transcript.read(path)
-    for path in sorted([TOP / "README.md", *(TOP / "docs").rglob("*.md"), *EXAMPLE.rglob("*.md")])
+    for path in sorted([TOP / "README.md", *(TOP / "docs").rglob("*.md"), *EXAMPLES.glob("*/**/*.md")])
 }
+CLUSTER, LIVE = "cluster", "live-host"
 ON_A_HOST = {"systemd-host": "bookworm", "compose-host": "bookworm-docker"}
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
@@ -81,19 +85,47 @@ def gnupg(room: Path, environment: dict[str, str]) -> None:
     environment["GNUPGHOME"] = str(room / ".gnupg")
 
 
+def ansible(room: Path, environment: dict[str, str]) -> None:
+    """Ansible on the PATH, with a home of its own."""
+    environment["PATH"] = os.pathsep.join([str(Path(needs("ansible")).parent), environment["PATH"]])
+    environment["ANSIBLE_HOME"] = str(room.parent / "ansible")
+
+
+def lan_chat(room: Path, environment: dict[str, str]) -> None:
+    """The tree of the example that is built from source."""
+    Tree.lay_out(room / "lan-chat")
+    environment["ETCD"] = needs("etcd")
+
+
+def buildbot(_room: Path, environment: dict[str, str]) -> None:
+    """Master and worker on the PATH, after everything else: their directory has a Python of its own."""
+    environment["PATH"] += os.pathsep + str(Path(needs("buildbot")).parent)
+
+
+def salt(_room: Path, environment: dict[str, str]) -> None:
+    """Salt on the PATH, after everything else: its directory has a Python of its own."""
+    environment["PATH"] += os.pathsep + str(Path(needs("salt")).parent)
+
+
 SETUPS: dict[str, Callable[[Path, dict[str, str]], None]] = {
     "tools": tools,
     "quickstart": quickstart,
     "signed": signed,
     "trusted": trusted,
     "gnupg": gnupg,
+    "ansible": ansible,
+    "lan-chat": lan_chat,
+    "buildbot": buildbot,
+    "salt": salt,
 }
 
 
 def stop(pid: int, place: str) -> None:
-    """Stops a server that a document started, if it still is that one."""
+    """Stops a server that a document started, if it still is that one: its words or its directory say so."""
+    process = Path(f"/proc/{pid}")
     with contextlib.suppress(OSError):
-        if place.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+        where = [(process / "cmdline").read_bytes(), bytes((process / "cwd").readlink())]
+        if any(place.encode() in each for each in where):
             os.kill(pid, signal.SIGTERM)
 
 
@@ -142,7 +174,7 @@ def lonely(words: list[str]) -> list[str]:
 RUN = {name: document for name, document in DOCUMENTS.items() if document.steps}
 
 
-@pytest.mark.parametrize("name", [name for name in RUN if not RUN[name].setups & ON_A_HOST.keys()])
+@pytest.mark.parametrize("name", [name for name in RUN if not RUN[name].setups & {*ON_A_HOST, CLUSTER, LIVE}])
 def test_commands_do_what_the_document_shows(name: str, room: Path, environment: dict[str, str]) -> None:
     document = RUN[name]
     for tool in document.needs:
@@ -176,6 +208,34 @@ def test_commands_on_a_host_do_what_the_document_shows(
     transcript.run(RUN[name], room, outer, lambda words: host.command(["env", "-C", "/root", *known, *words]))
 
 
+@pytest.mark.needs("mount")
+@pytest.mark.parametrize("name", [name for name in RUN if CLUSTER in RUN[name].setups])
+def test_commands_with_a_cluster_do_what_the_document_shows(
+    name: str, room: Path, environment: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    """The host is this machine, whose directories are changed in a room only."""
+    for tool in RUN[name].needs:
+        needs(tool)
+    cluster = request.getfixturevalue("api_cluster")
+    tools(room, environment)
+    shutil.copyfile(cluster.kubeconfig, room / "kubeconfig")
+    programs = [str(Path(needs(tool)).parent) for tool in ("helm3", "kubectl132")]
+    environment["PATH"] = os.pathsep.join([*programs, environment["PATH"]])
+    transcript.run(RUN[name], room, environment, apart(room.parent))
+
+
+@pytest.mark.needs("mount")
+@pytest.mark.parametrize("name", [name for name in RUN if LIVE in RUN[name].setups])
+def test_commands_on_this_machine_do_what_the_document_shows(
+    name: str, room: Path, environment: dict[str, str]
+) -> None:
+    """The host is this machine, whose directories are changed in a room only."""
+    programs = [str(Path(needs(tool)).parent) for tool in RUN[name].needs]
+    environment["PATH"] = os.pathsep.join([environment["PATH"], *programs])
+    tools(room, environment)
+    transcript.run(RUN[name], room, environment, apart(room.parent))
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
     page = TOP / name
@@ -188,6 +248,6 @@ def test_links_lead_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_what_a_document_asks_for_is_known(name: str) -> None:
     document = DOCUMENTS[name]
-    assert document.setups <= {*SETUPS, *ON_A_HOST}
+    assert document.setups <= {*SETUPS, *ON_A_HOST, CLUSTER, LIVE}
     assert set(document.needs) <= set(COMPONENTS)
     assert all(len(reason) > 20 for reason in document.left_out)

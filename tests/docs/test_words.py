@@ -45,6 +45,7 @@ TEXTS = [
     for path in below(place, "*")
     if path.suffix not in {".py", ".md", ".json", ".pyc"}
     and path.name != "LICENSE"
+    and "build" not in path.parts[len(TOP.parts) :]  # what `make` made of an example
     and path.parent.name != "notices"
 ]
 SCHEMAS = below("schemas", "*.json")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from installer.commands.common.recovery import exclusive
 from installer.commands.remove import check_removed
 from installer.core.errors import NotUndoneError
 from installer.host.context import Context
@@ -294,7 +295,9 @@ def test_an_engine_that_was_killed_is_waited_for_and_then_the_host_is_old_or_new
             machine.engine.start()
             stories.recover(live(machine.root, "1"))
             if name == "remove":
-                check_removed(live(machine.root, "1"))  # what is left, a removal has named: once more
+                again = live(machine.root, "1")
+                with exclusive(again) as (state, _):
+                    check_removed(again, state)  # what is left, a removal has named: once more
             found += how.broken(machine, said if said != "killed" else "", "1")
         row.runs += 1
         row.broken += found

@@ -27,6 +27,8 @@ from tests.rig.remote import Remote
 from tests.rig.services import (
     EVERY_TYPE_ONE,
     EVERY_TYPE_TWO,
+    OF_USER_ONE,
+    OF_USER_TWO,
     UNITS_ONE,
     UNITS_TWO,
     clear,
@@ -35,6 +37,7 @@ from tests.rig.services import (
     every_type,
     in_several_files,
     launched,
+    of_user,
     running_containers,
     running_units,
     with_configuration,
@@ -130,6 +133,7 @@ def _database(within: Context) -> object:
 
 KINDS = {
     "units of every type": Kind({"1.0.0": EVERY_TYPE_ONE, "2.0.0": EVERY_TYPE_TWO}, every_type),
+    "units of a user": Kind({"1.0.0": OF_USER_ONE, "2.0.0": OF_USER_TWO}, of_user),
     "units": Kind({"1.0.0": UNITS_ONE, "2.0.0": UNITS_TWO}, _units),
     "units that reload": Kind(
         {"1.0.0": with_configuration(1, "one"), "2.0.0": with_configuration(2, "two")}, _units
@@ -144,8 +148,10 @@ def machines(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) ->
         launched(docker_engine) as plain,
         docker_host(docker_engine, tmp_path_factory.mktemp("image")) as docker,
     ):
+        plain.check("useradd -rm -d /var/lib/chat chat")
         yield {
             "units of every type": plain,
+            "units of a user": plain,
             "units": plain,
             "units that reload": plain,
             "a Compose project": docker,
@@ -181,6 +187,7 @@ STORIES = (
 )
 SHARES = {("units", "upgrade"): 12, ("units", "rollback"): 6, ("a Compose project", "upgrade"): 6}
 SHARES |= {("units that reload", "upgrade"): 8, ("units of every type", "upgrade"): 8}
+SHARES |= {("units of a user", name): 8 for name in ("install", "upgrade", "remove")}
 """How often a story is told in `make test`, over all commands and faults; the others 4 times."""
 
 

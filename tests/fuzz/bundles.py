@@ -109,7 +109,7 @@ def check_manifest(data: bytes) -> None:
 
 def manifests() -> list[bytes]:
     """Gives manifests with everything in them."""
-    deployments = (Deployment("helm", {"chart": "docs/a"}), Deployment("images", {}, optional=True))
+    deployments = (Deployment("files", {}), Deployment("images", {}, optional=True))
     health = (
         HealthCheck("http", "http://127.0.0.1:8080/healthz", within=60, stable=10),
         HealthCheck(

@@ -19,6 +19,7 @@ from bundler.image_sources.layers import LayerTransform, expand
 from bundler.image_sources.tarscan import scan
 from installer.core.errors import TamperedError, UnfitInputError
 from installer.core.oci import documents as oci
+from installer.shared.published.document import Blob, Published, config_of, parse_published, pieces
 from tests.fuzz.bundles import healed
 from tests.fuzz.target import Target, refusal, same
 from tests.rig.imagebuild import Built, layer, layout, packed, saved_new, saved_old, tar
@@ -45,6 +46,26 @@ def check_documents(data: bytes) -> None:
         for entry in oci.parse_docker_manifest(data, "manifest.json"):
             if any(".." in name.split("/") or name.startswith("/") for name in (entry.config, *entry.layers)):
                 raise AssertionError(f"a member that climbs: {entry}")
+
+
+def check_published(data: bytes) -> None:
+    """The two documents of a published bundle, with a zero byte between: what is accepted can be written."""
+    manifest, _, config = data.partition(b"\0")
+    with refusal(TamperedError):
+        config_of(manifest, "manifest")
+    with refusal(TamperedError):
+        found = parse_published(manifest, config, "bundle")
+        if parse_published(found.manifest(), found.config(), "bundle") != found:
+            raise AssertionError("what was accepted is not what is written")
+        if sum(length for _, length in pieces(found.runs)) != found.size:
+            raise AssertionError("the pieces are not the bundle")
+
+
+def published() -> list[bytes]:
+    """Gives the documents of a bundle, in order and not."""
+    frame, blob = Blob("sha256:" + "1" * 64, 30), Blob("sha256:" + "2" * 64, 100)
+    made = Published(130, "4" * 64, (20, 100, 10), frame, (blob,))
+    return [made.manifest() + b"\0" + made.config(), made.config() + b"\0" + made.manifest()]
 
 
 def documents() -> list[bytes]:
@@ -148,6 +169,7 @@ JSON = (
 )
 TARGETS = (
     Target("oci-documents", check_documents, documents, words=JSON),
+    Target("published-documents", check_published, published, words=(*JSON, b"runs", b"layers", b"size")),
     Target(
         "image-archive",
         check_archive,

@@ -58,9 +58,10 @@ RECOVERY = {
     ),
     "installer/planning/irreversible.py": _host("planning/irreversible", "planning/irreversible_plan"),
     "installer/transaction/finalize.py": _host(
-        "transaction/finalize", "images/prune", "commands/history", "commands/remove",
-        "planning/irreversible", "commands/recover", "commands/apply", "transaction/leftovers",
-        "transaction/cleanup", "transaction/reported_steps", "transaction/failed_release",
+        "transaction/finalize", "images/prune", "images/images_in_registry", "commands/history",
+        "commands/remove", "planning/irreversible", "commands/recover", "commands/apply",
+        "transaction/leftovers", "transaction/cleanup", "transaction/reported_steps",
+        "transaction/failed_release",
         "commands/ordinary_user", "commands/unattended",
     ),
     "installer/state/state.py": _host(
