@@ -1,7 +1,7 @@
 """Writes the pages of the reference that the code knows best: `python -m docs.reference.generate`.
 
-`bundle-yaml.md`, `vault-yaml.md`, `discovery-yaml.md`, `audit.md` and `json.md` come from JSON Schemas,
-`cli.md` from the help of the commands. A test holds them current.
+`bundle-yaml.md`, `vault-yaml.md`, `registry-yaml.md`, `discovery-yaml.md`, `kubernetes-yaml.md`, `audit.md`
+and `json.md` come from JSON Schemas, `cli.md` from the help of the commands. A test holds them current.
 """
 
 from __future__ import annotations
@@ -44,19 +44,37 @@ def bundle_yaml() -> str:
 
 def vault_yaml() -> str:
     """Return the page about vault.yaml."""
-    schema: Schema = json.loads(
-        (TOP / "schemas" / "v1" / "vault-yaml.schema.json").read_text(encoding="utf-8")
+    return _with_login(
+        "vault",
+        "[How to use it](../how-to/use-secret-stores.md).",
+        "Only root may be able to change the file. Whoever may is told the login of this host.",
     )
-    auth = schema["properties"]["auth"]
+
+
+def registry_yaml() -> str:
+    """Return the page about registry.yaml."""
+    return _with_login(
+        "registry",
+        "[How to use it](../how-to/push-images-to-a-registry.md).",
+        "Only root may be able to change the file. Whoever may is told the login of this host, and decides "
+        "where its clusters take images from.",
+    )
+
+
+def _with_login(name: str, how_to: str, warning: str) -> str:
+    """Return the page about a file of settings with a login in it."""
+    schema: Schema = json.loads(
+        (TOP / "schemas" / "v1" / f"{name}-yaml.schema.json").read_text(encoding="utf-8")
+    )
     parts = [
-        "# vault.yaml\n",
-        "<!-- Made by docs/reference/generate.py from schemas/v1/vault-yaml.schema.json. -->\n",
-        schema["description"] + " [How to use it](../how-to/use-secret-stores.md).\n",
-        "Only root may be able to change the file. Whoever may is told the login of this host.\n",
+        f"# {name}.yaml\n",
+        f"<!-- Made by docs/reference/generate.py from schemas/v1/{name}-yaml.schema.json. -->\n",
+        f"{schema['description']} {how_to}\n",
+        f"{warning}\n",
         _table(schema, schema),
         "## `auth`\n",
     ]
-    for form in auth["oneOf"]:
+    for form in schema["properties"]["auth"]["oneOf"]:
         title = form["title"].replace("{", "`{").replace("}", "}`")
         parts.append(f"### {title}\n\n{_said(form)}\n\n{_table(schema, form)}")
     return "\n".join(parts)
@@ -64,15 +82,27 @@ def vault_yaml() -> str:
 
 def discovery_yaml() -> str:
     """Return the page about discovery.yaml."""
-    schema: Schema = json.loads(
-        (TOP / "schemas" / "v1" / "discovery-yaml.schema.json").read_text(encoding="utf-8")
+    return _settings(
+        "discovery", "run-a-cluster.md#peers-that-are-seen", "Only root may be able to change the file."
     )
+
+
+def kubernetes_yaml() -> str:
+    """Return the page about kubernetes.yaml."""
+    rule = "Only root may be able to change the file: whoever may chooses the cluster and the programs."
+    return _settings("kubernetes", "install-on-kubernetes.md#say-which-cluster", rule)
+
+
+def _settings(name: str, guide: str, rule: str) -> str:
+    """Return the page about a settings file without forms."""
+    source = f"schemas/v1/{name}-yaml.schema.json"
+    schema: Schema = json.loads((TOP / source).read_text(encoding="utf-8"))
     return "\n".join(
         [
-            "# discovery.yaml\n",
-            "<!-- Made by docs/reference/generate.py from schemas/v1/discovery-yaml.schema.json. -->\n",
-            schema["description"] + " [How to use it](../how-to/run-a-cluster.md#peers-that-are-seen).\n",
-            "Only root may be able to change the file.\n",
+            f"# {name}.yaml\n",
+            f"<!-- Made by docs/reference/generate.py from {source}. -->\n",
+            f"{schema['description']} [How to use it](../how-to/{guide}).\n",
+            f"{rule}\n",
             _table(schema, schema),
         ]
     )
@@ -262,7 +292,9 @@ def _type(field: Schema) -> str:
 PAGES = {
     "bundle-yaml.md": bundle_yaml,
     "vault-yaml.md": vault_yaml,
+    "registry-yaml.md": registry_yaml,
     "discovery-yaml.md": discovery_yaml,
+    "kubernetes-yaml.md": kubernetes_yaml,
     "cli.md": cli,
     "audit.md": audit,
     "json.md": json_documents,

@@ -11,6 +11,7 @@ import tempfile
 import zlib
 
 from common import MIB, need, parse
+from whole import Whole, descriptor
 
 OCI, DOCKER = "application/vnd.oci.image.", "application/vnd.docker."
 MANIFESTS = (f"{OCI}manifest.v1+json", f"{DOCKER}distribution.manifest.v2+json")
@@ -32,7 +33,8 @@ class Images:
         """Check what bundle.json alone says."""
         self.images = found.get("images", [])
         self.files = {entry["path"]: entry for entry in found["files"] if entry["path"].startswith("images/")}
-        self.types, needed = {}, set()
+        self.types, self.whole = {}, Whole(found, self.size)
+        needed = {BLOBS + digest[7:] for digest in self.whole.blobs}
         for image in self.images:
             layers = image.setdefault("layers", [])
             need(NAME.fullmatch(image["reference"]), "an image without a name and tag")
@@ -44,6 +46,7 @@ class Images:
         need(all((entry["kind"], entry["mode"]) == ("image", "0644") and not entry.get("install") and not entry.get("platform")
                  for entry in self.files.values()), "a file of images/ that is none of them")
         need(all(self.size(image[key]) <= 4 * MIB for image in self.images for key in ("config", "manifest")), "too large")
+        need(all(self.size(digest) <= 4 * MIB for digest in self.whole.documents), "too large")
         if self.images:  # I2
             self.same("images/oci-layout", {"imageLayoutVersion": "1.0.0"})
             self.same("images/manifest.json", self.docker_manifest())
@@ -93,6 +96,8 @@ class Images:
             found = parse(b"".join(chunks()), 4 * MIB) if named else None
             for image in named:
                 examine(found, image)
+        if entry["path"].startswith(BLOBS):
+            self.whole.check(digest, chunks)
         layers = [layer for image in self.images for layer in image["layers"] if layer["digest"] == digest]
         for layer in map(json.loads, {json.dumps(layer) for layer in layers}):
             check_layer(layer, chunks())
@@ -115,15 +120,6 @@ class Images:
         listed = [(layer["digest"], layer["size"], layer["media_type"]) for layer in image["layers"]]
         need(list(map(descriptor, layers)) == listed, "other layers")
         self.types[image["manifest"]] = kind
-
-
-def descriptor(value):
-    """Return digest, size and media type of a descriptor."""
-    need(isinstance(value, dict) and not value.get("urls") and type(value.get("size")) is int, "no descriptor")
-    notes = value.get("annotations") or {}
-    need(isinstance(value.get("platform", {}) or {}, dict) and isinstance(notes, dict), "a platform or annotations")
-    need(all(isinstance(note, str) for note in notes.values()), "annotations")
-    return value.get("digest"), value["size"], value.get("mediaType")
 
 
 class Stream(io.RawIOBase):

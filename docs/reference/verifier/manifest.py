@@ -5,13 +5,14 @@ import re
 from itertools import pairwise
 
 from common import MIB, TEXT, above, apart, encoded, fits, fold, need, read, true_name
-from probes import METHODS, PROBE, UNIT, WORDS, check_probe, says_more
+from probes import METHODS, PROBE, SALTS, SLS, UNIT, WORDS, check_folders, check_probe, check_tools, says_more
+from whole import check_rows
 
 SECTIONS = ("sbom", "docs", "config", "deploy", "bin", "trees", "images")
 KINDS = ("binary", "tree", "template", "values", "schema", "doc", "unit", "compose", "script", "deploy", "image", "sbom",
-         "podman", "sysusers", "tmpfiles", "modules", "sysctl", "udev")
-SETTINGS, CONF = KINDS[-5:], r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*\.conf"
-EXTRA = {"env": ".env", "override": "compose.override.yaml"}
+         "podman", "user-unit", "chart", "playbook", "tool", "licence", "ansible-core", "kubernetes", "sysusers", "tmpfiles", "modules", "sysctl", "udev")
+SETTINGS, KUBE, CONF = KINDS[-5:], "kube|image|ya?ml", r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*\.conf"
+TOOLS, EXTRA = ("helm", "kubectl"), {"env": ".env", "override": "compose.override.yaml"}
 OWN = ("/var/lib/waybill/", "/etc/waybill/", "/var/cache/waybill/", "/opt/waybill/")
 VERSION = r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?"
 DIGEST, PLATFORM, OWNER = "sha256:[0-9a-f]{64}", r"[a-z0-9]+/[a-z0-9]+(/v[0-9]+)?", "[a-z_][a-z0-9_-]{0,31}"
@@ -33,6 +34,9 @@ MANIFEST = {  # M1
     "directories?": [{"path": TEXT, "mode": "[0-3][0-7]{3}", "install?": TEXT, "owner?": f"({OWNER}:{OWNER})?"}, ROWS],
     "images?": [{"reference": "[a-z0-9][A-Za-z0-9._/:-]{0,254}", "platform": PLATFORM, "config": DIGEST,
                  "manifest": DIGEST, "layers?": [LAYER, 1024]}, 4096],
+    "whole_images?": [{"reference": "[a-z0-9][A-Za-z0-9._/:-]{0,254}", "digest": DIGEST, "attached?": [
+        {"manifest": DIGEST, "blobs": [DIGEST, 256], "tag?": r"(sha256-[0-9a-f]{64}\.(sig|att|sbom))?",
+         "subject?": f"({DIGEST})?"}, 256]}, 4096],
     "deploy?": [{"method": METHODS, "options?": dict, "optional?": bool}, 256],
     "health?": [PROBE, 256],
     "rollback?": TEXT, "values?": TEXT, "values_schema?": TEXT, "upgrade_from?": f"({VERSION})?",
@@ -41,19 +45,21 @@ MANIFEST = {  # M1
                  "quorum?": "(majority|[1-9][0-9]{0,2})?", "mdns?": SERVICE},
     "source?": {"commit?": "([0-9a-f]{40}([0-9a-f]{24})?)?", "tag?": TEXT, "dirty?": bool},
 }
+BOUND = r"(>=|<=|==|!=|>|<) ?[0-9]{1,4}(\.[0-9]{1,4}){1,2}"
 OPTIONS = {  # S1-S3: options, and which of them go together
-    "files": ({}, [()]), "images": ({}, [()]),
-    "systemd": ({**{f"{key}?": [TEXT, 4096] for key in ("units", *SETTINGS)}, "instances?": [INSTANCE, 4096]}, [()]),
-    "quadlet": ({"files": [TEXT, 4096]}, [("files",)]),
+    "systemd": ({**{f"{key}?": [TEXT, 4096] for key in ("units", *SETTINGS)}, "instances?": [INSTANCE, 4096], "user?": "(?!root$)[a-z_][a-z0-9_-]{0,31}"}, [()]),
+    "files": ({}, [()]), "images": ({}, [()]), "quadlet": ({"files": [TEXT, 4096]}, [("files",)]),
+    "helm": ({"chart": TEXT, "release?": r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?", "namespace?": r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "values?": TEXT, "timeout?": (1, 999_999 * 604_800), "test?": bool, **{f"{key}?": [TEXT, 4096] for key in TOOLS}, **{f"{key}_licence?": TEXT for key in TOOLS}}, [("chart",)]),
+    "kubectl": ({"manifests?": [TEXT, 4096], "template?": TEXT, "namespace?": r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "timeout?": (1, 999_999 * 604_800), "kubectl?": [TEXT, 4096], "kubectl_licence?": TEXT}, [()]),
+    "ansible": ({"playbook": TEXT, "ansible?": [TEXT, 4096], "undo?": TEXT, "values?": TEXT, "ansible_core?": f"{BOUND}(, ?{BOUND}){{0,7}}", "timeout?": (1, 999_999 * 604_800), "inventory?": r"[a-z0-9][a-z0-9._-]{0,58}\.ya?ml", "groups?": ["(?!(all|ungrouped)$)[A-Za-z_][A-Za-z0-9_]{0,62}", 4096]}, [("playbook",)]),
     "compose": ({"file": TEXT, "project?": "[a-z0-9][a-z0-9_-]{0,62}", "env?": TEXT, "override?": r"[a-z0-9][a-z0-9._-]{0,58}\.ya?ml"}, [("file",)]),
-    "script": ({"apply": TEXT, "undo?": TEXT, "snapshot?": TEXT, "restore?": TEXT, "timeout?": (1, 999_999 * 604_800),
-                "roll_forward_only?": r"[^\x00-\x1f\x7f]{10,200}"},
-               [("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only")]),
+    "salt": ({"state": [TEXT, 4096], "undo?": rf"{SLS}(\.{SLS})*", "pillar?": TEXT, "salt_version?": rf"{SALTS}(, ?{SALTS}){{0,7}}", "timeout?": (1, 999_999 * 604_800)}, [("state",)]),
+    "script": ({"apply": TEXT, "undo?": TEXT, "snapshot?": TEXT, "restore?": TEXT, "values?": TEXT, "timeout?": (1, 999_999 * 604_800),
+                "roll_forward_only?": r"[^\x00-\x1f\x7f]{10,200}"}, [("apply", "undo"), ("apply", "snapshot", "restore"), ("apply", "roll_forward_only")]),
 }
-FORMS = {"unit": rf"{UNIT}(\.d/{CONF})?", "udev": CONF[:-4] + "rules", **dict.fromkeys(SETTINGS[:4], CONF),
-         "podman": r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(container|pod|network|volume)"}  # S5, S8
-NAMED = {**{key: key for key in SETTINGS}, "units": "unit", "files": "podman", "file": "compose", "env": "template", "apply": "script", "undo": "script",
-         "snapshot": "script", "restore": "script"}
+FORMS = {**dict.fromkeys(("unit", "user-unit"), rf"{UNIT}(\.d/{CONF})?"), "udev": CONF[:-4] + "rules", **dict.fromkeys(SETTINGS[:4], CONF),
+         "kubernetes": r"[^/]+\.(ya?ml|json)", "podman": rf"[A-Za-z0-9][A-Za-z0-9_.-]*\.(container|pod|network|volume|{KUBE})"}  # S5, S8, S15
+NAMED = {**{key: key for key in SETTINGS}, "units": "unit", "files": "podman", "file": "compose", "chart": "chart", "manifests": "kubernetes", "template": "template", "playbook": "playbook", "ansible": "ansible-core", "state": "deploy", "pillar": "template", "env": "template", "values": "template", "apply": "script", "undo": "script", "snapshot": "script", "restore": "script", **dict.fromkeys(TOOLS, "tool"), **{f"{key}_licence": "licence" for key in TOOLS}}
 
 
 def check_manifest(found):
@@ -71,6 +77,7 @@ def check_manifest(found):
     need(len(ranks) == len(names), "a file outside of the sections")
     need(all(one < other or (one == other and not one[1]) for one, other in pairwise(ranks)), "order")
     check_references(found, by_path)
+    check_rows(found, by_path)
     for entry in files:
         if {"validate", "on_change", "timeout"} & entry.keys():
             check_configuration(entry)
@@ -79,23 +86,33 @@ def check_manifest(found):
     for step in found.get("deploy", []):
         if step["method"] in OPTIONS:
             check_step(step["method"], step.get("options", {}), by_path)
-    extended = any(set(step.get("options", {})) != {"units"} or ".conf" in {path[-5:] for path in step["options"]["units"]}
+    extended = any(step.get("options", {}).keys() - {"user"} != {"units"} or ".conf" in {path[-5:] for path in step["options"]["units"]}
                    for step in found.get("deploy", []) if step["method"] == "systemd")
+    need(len(set(people := [step["options"]["user"] for step in found.get("deploy", []) if step["method"] == "systemd" and "user" in step["options"]])) == len(people), "two steps of one user")  # S9
     projects = [step.get("options", {}) for step in found.get("deploy", []) if step["method"] == "compose"]
     places = [(each, [each["file"]] if isinstance(each["file"], str) else each["file"]) for each in projects]
     taken = [fold(f"{first.rpartition('/')[0]}/{EXTRA[key]}".lstrip("/")) for each, (first, *_) in places for key in EXTRA if key in each]
+    engines = [(step["options"], step["options"][key]) for step in found.get("deploy", [])
+               for key in ({"helm": "chart", "ansible": "playbook", "script": "apply"}.get(step["method"]),) if key]
+    firsts = [(options, named if isinstance(named, str) else named[0]) for options, named in engines]
+    taken += [fold(f"{first.rpartition('/')[0]}/site-values.yaml".lstrip("/")) for each, first in firsts if "values" in each] + [fold(f"{step['options']['state'][0].rpartition('/')[0]}/site-pillar.yaml") for step in found.get("deploy", []) if step["method"] == "salt" and "pillar" in step["options"]] + [fold(f"{first.rpartition('/')[0]}/site-inventory.yaml") for each, first in firsts if "inventory" in each] + [fold(f"{[*each.get('manifests', []), each['template']][0].rpartition('/')[0]}/site-manifests.yaml".lstrip("/")) for step in found.get("deploy", []) if step["method"] == "kubectl" for each in [step["options"]] if "template" in each]
     need(len({*taken, *map(fold, by_path)}) == len(taken) + len(by_path), "a rendered file in the place of another")  # S7
-    words = {"attributes/1": special or any("capabilities" in entry for entry in files), "cluster/1": "cluster" in found,
+    words = {"ansible-core/1": any(entry["kind"] == "ansible-core" for entry in files), "ansible-inventory/1": any("inventory" in step["options"] for step in found.get("deploy", []) if step["method"] == "ansible"), "ansible/1": any(step["method"] == "ansible" for step in found.get("deploy", [])) or any(entry["kind"] == "playbook" for entry in files),
+             "attributes/1": special or any("capabilities" in entry for entry in files), "cluster/1": "cluster" in found,
              **{f"compose-{key}/1": any(key in each for each in projects) for key in EXTRA},
              "compose-project/1": any(isinstance(each["file"], list) for each in projects),
              "health/1": any(map(says_more, found.get("health", []))),
-             "layers/1": found.get("values_layers"), "names/1": used,
-             "on-change/1": any(entry.get("on_change") for entry in files),
-             "quadlet/1": any(step["method"] == "quadlet" for step in found.get("deploy", []))
-             or any(entry["kind"] == "podman" for entry in files),
+             "helm/1": any(step["method"] == "helm" for step in found.get("deploy", [])) or any(entry["kind"] == "chart" for entry in files),
+             "kubectl/1": any(step["method"] == "kubectl" for step in found.get("deploy", [])) or any(entry["kind"] == "kubernetes" for entry in files), "layers/1": found.get("values_layers"), "names/1": used,
+             "on-change/1": any(entry.get("on_change") for entry in files), "salt/1": any(step["method"] == "salt" for step in found.get("deploy", [])), "script-values/1": any(step["method"] == "script" and "values" in step["options"] for step in found.get("deploy", [])),
+             "quadlet-kube/1": any(entry["kind"] == "podman" and re.search(rf"\.({KUBE})$", entry["path"]) for entry in files),
+             "quadlet/1": any(step["method"] == "quadlet" for step in found.get("deploy", [])) or any(entry["kind"] == "podman" for entry in files),
              "systemd/1": extended or any(entry["kind"] in SETTINGS for entry in files),
              "timeouts/1": any("timeout" in entry for entry in files),
-             "validators/1": any(entry.get("validate") for entry in files)}
+             "tools/1": any(entry["kind"] in ("tool", "licence") for entry in files),
+             "user-units/1": any(entry["kind"] == "user-unit" for entry in files),
+             "validators/1": any(entry.get("validate") for entry in files),
+             "whole-images/1": found.get("whole_images")}
     need(found.get("requires", []) == [word for word in words if words[word]], "`requires` is not what is used")  # V4
     for probe in found.get("health", []):
         check_probe(probe)
@@ -200,21 +217,24 @@ def check_capabilities(entry):
 
 
 def check_step(method, options, by_path):
-    """S1-S6: the options of a step, and its files."""
+    """S1-S15: the options of a step, and its files."""
     form, combinations = OPTIONS[method]
     lists = {name: value if isinstance(value, list) else [value] for name, value in options.items()}
-    several = method == "compose" and isinstance(options.get("file"), list)
-    read(options, {**form, "file": [TEXT, 4096]} if several else form, method)
+    several = {key: [TEXT, 4096] for key in ("file", "chart", "playbook") if key in form and isinstance(options.get(key), list)}
+    read(options, {**form, **several}, method)
+    check_folders(method, options, lists, several)  # S10-S12, S14, S15
     bound = {name for combination in combinations for name in combination} & options.keys()
-    need(any(set(combination) == bound for combination in combinations), "options that do not go together")
+    need(any(set(combination) == bound for combination in combinations) and {"inventory", "groups"} & options.keys() in (set(), {"inventory", "groups"}) and ("groups" not in options or "undo" in options), "options that do not go together")  # S2
     units = {path.rpartition("/")[2] for path in options.get("units", [])}
     need(all(re.sub(r"@[^@]+(?=\.[a-z]+\Z)", "@", each) in units for each in options.get("instances", [])), "no template")
-    need(method != "systemd" or options.keys() - {"instances"}, "no files")
-    for option, kind in {**NAMED, "instances": None}.items():
+    need((method != "systemd" or options.keys() - {"instances"}) and (method != "kubectl" or options.keys() & {"manifests", "template"}), "no files")
+    check_tools({"helm": TOOLS, "kubectl": TOOLS[1:]}.get(method, ()), options, lists, by_path)  # S13
+    need("user" not in options or not options.keys() - {"user", "units", "instances"}, "options that a user's step cannot have")
+    for option, kind in {**NAMED, "instances": None, "groups": None, **({"undo": "playbook"} if method == "ansible" else {}), **({"undo": None} if method == "salt" else {}), **({"units": "user-unit"} if "user" in options else {})}.items():
         need(len(set(lists.get(option, ["x"]))) == len(lists.get(option, ["x"])) > 0, "files twice, or none")
         for path in lists.get(option, []) if kind else []:
             entry, parts = by_path.get(path, {}), path.split("/")
             need(entry.get("kind") == kind and not (kind == "template" and (entry.get("install") or entry.get("platform"))), f"{option}: {path!r}")
-            need(kind != "script" or int(entry["mode"], 8) & 0o100, f"{path} is not executable")
-            name = "/".join(parts[-2:] if kind == "unit" and path.endswith(".conf") else parts[-1:])
+            need(kind not in ("script", "tool") or int(entry["mode"], 8) & 0o100, f"{path} is not executable")
+            name = "/".join(parts[-2:] if option == "units" and path.endswith(".conf") else parts[-1:])
             need(re.fullmatch(FORMS.get(kind, ".*"), name), f"{path} is not a name of its kind")

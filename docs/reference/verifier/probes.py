@@ -1,4 +1,4 @@
-"""The rules of health checks, for the verifier: written from format.md alone, without anything of Waybill."""
+"""The rules of health checks and of directories that steps name, for the verifier: written from format.md alone, without anything of Waybill."""
 
 # fmt: off
 import re
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from common import TEXT, need
 
-METHODS = "files|systemd|compose|quadlet|images|script|helm|ansible|salt"
+METHODS = "files|systemd|compose|quadlet|helm|kubectl|images|script|ansible|salt"
 UNIT = r"[A-Za-z0-9:_.\\@-]+\.(service|socket|timer|target|path|mount|automount|swap|slice)"
 WAIT, WORDS = (0, 86400), [TEXT, 256]
 NUMBER, HEALTH = r"(-?[0-9]{1,15}(\.[0-9]{1,9})?)?", ("statuses", "body", "headers", "ca", "unix", "query", "min", "max", "equals")
@@ -63,3 +63,51 @@ def is_target(kind, text):
                 and parts.port != 0 and "@" not in parts.netloc and (parts.path + parts.query).isascii())
     except ValueError:
         return False
+
+
+SLS, SALTS = "[A-Za-z0-9_-]+", r"(>=|<=|==|!=|>|<) ?[0-9]{1,6}(\.[0-9]{1,6}){0,2}"
+
+
+def is_state(state, undo=None, **_):
+    """S12: whether the files are those of one directory, and what undoes them is one of them."""
+    folder, first = str([*state, ""][0]).rpartition("/")[::2]
+    root, name = (folder, "top") if first == "top.sls" else folder.rpartition("/")[::2]
+    path = f"{root}/{str(undo).replace('.', '/')}"
+    return (first in ("init.sls", "top.sls") and "/" in folder and all(each.startswith(f"{folder}/") for each in state)
+            and re.fullmatch(SLS, name) and (undo is None or {f"{path}.sls", f"{path}/init.sls"} & {*state}))
+
+
+def is_chart(files):
+    """S10: whether several files are those of the directory of a chart."""
+    top = str([*files, ""][0]).rpartition("/")[0]
+    return top and files[0] == f"{top}/Chart.yaml" and all(str(path).startswith(f"{top}/") for path in files)
+
+
+def is_core(files):
+    """S14: whether files are those of a directory with ansible-core."""
+    top, end, rest = str([*files, ""][0]).rpartition("/ansible/cli/playbook.py")
+    return top and end and not rest and all(str(path).startswith(f"{top}/") for path in files)
+
+
+def is_playbook(files, undo):
+    """S11: whether files are those of the directory of a playbook, and what undoes it is next to it."""
+    first = str([*files, ""][0])
+    top = first.rpartition("/")[0]
+    return (top and first.endswith((".yml", ".yaml")) and all(str(path).startswith(f"{top}/") for path in files)
+            and (not undo or (undo in files and undo.rpartition("/")[0] == top)))
+
+
+def check_folders(method, options, lists, several):
+    """Check the lists of all files of a directory."""
+    need("chart" not in several or is_chart(lists["chart"]), "no Chart.yaml, or a file elsewhere")
+    need(method != "ansible" or is_playbook(lists["playbook"], options.get("undo")), "no playbook in a directory, or undo elsewhere")
+    need("ansible" not in options or is_core(lists["ansible"]), "no ansible-core, or a file elsewhere")
+    need(method != "salt" or is_state(**options), "no state of Salt, or none that undoes it")
+
+
+def check_tools(keys, options, lists, by_path):
+    """S13: programs that a host can choose, with their licences."""
+    for key in keys:
+        made = ["" if (row := by_path.get(path, {})).get("install") else row.get("platform", "") for path in lists.get(key, [])]
+        need(all(made) and len(set(made)) == len(made), "a tool that no host can choose")
+        need((key in options) == (f"{key}_licence" in options), "a tool without its licence")

@@ -25,9 +25,9 @@ SIGNATURE = re.compile(rf"({APPROVAL})\.(sig|sigstore\.json|asc)")
 STATEMENT = b'{"_type":"https://in-toto.io/Statement/v1","'
 APPEND = 4 * (512 + 65536) + 1024
 WORD = rb'"[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,5}"'
-KNOWN = {b'"attributes/1"', b'"cluster/1"', b'"compose-env/1"', b'"compose-override/1"', b'"compose-project/1"', b'"health/1"',
-         b'"layers/1"', b'"names/1"', b'"on-change/1"', b'"quadlet/1"', b'"systemd/1"',
-         b'"timeouts/1"', b'"validators/1"'}
+KNOWN = {b'"ansible-core/1"', b'"ansible-inventory/1"', b'"ansible/1"', b'"attributes/1"', b'"cluster/1"', b'"compose-env/1"', b'"compose-override/1"', b'"compose-project/1"', b'"health/1"',
+         b'"helm/1"', b'"kubectl/1"', b'"layers/1"', b'"names/1"', b'"on-change/1"', b'"quadlet-kube/1"', b'"quadlet/1"', b'"salt/1"', b'"script-values/1"', b'"systemd/1"',
+         b'"timeouts/1"', b'"tools/1"', b'"user-units/1"', b'"validators/1"', b'"whole-images/1"'}
 SIGSTORE = {  # G5
     "mediaType": r"application/vnd\.dev\.sigstore\.bundle\.v0\.3\+json",
     "verificationMaterial": {"publicKey": dict, "tlogEntries?": object, "timestampVerificationData?": object},
