@@ -76,6 +76,8 @@ class Minion:
         settings = {
             "id": "minion-1",
             "root_dir": str(where),
+            # A minion whose sockets have names that are too long is accepted, and never answers.
+            "sock_dir": "/run",
             "waybill": waybill,
             "enable_fqdns_grains": False,
         }
@@ -101,7 +103,7 @@ class Minion:
         """Run one of Salt's programs."""
         return subprocess.run(
             [_program(program), *words], env=self.environment, cwd=self.directory, check=False,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400,
         )  # fmt: skip
 
     def call(self, *words: str) -> Any:
@@ -129,8 +131,13 @@ class Mastered:
     def call(self, *words: str) -> tuple[int, Any]:
         """Have the master run a function; return the exit code of `salt`, and what the minion returned."""
         done = self.minion.run("salt", *WAITING, "--out", "json", "minion-1", *words)
-        assert done.stdout.startswith("{"), done.stdout + done.stderr
+        assert done.stdout.startswith("{"), done.stdout + done.stderr + self.logs()
         return done.returncode, json.loads(done.stdout)["minion-1"]
+
+    def logs(self) -> str:
+        """Return the ends of what master and minion logged."""
+        files = sorted(self.minion.directory.glob("salt-*.log"))
+        return "".join(f"\n{file.name}:\n{file.read_text()[-4000:]}" for file in files)
 
     def cached(self) -> dict[str, tuple[int, int]]:
         """Return what the minion has of the file server: names, with inode and time of change."""
@@ -144,11 +151,12 @@ class Mastered:
 
 @contextmanager
 def mastered(minion: Minion) -> Iterator[Mastered]:
-    """Run a master, and a minion that it accepts, until both have modules and states."""
+    """Run a master, and a minion that it accepts and that answers it, until both have modules and states."""
     ports = dict(zip(("publish_port", "ret_port"), _ports(2), strict=True))
     more: dict[str, Any] = {"file_roots": {"base": [str(minion.files)]}, "worker_threads": 1}
     # It would not see a new file for twenty seconds.
     more["fileserver_list_cache_time"] = 0
+    minion.configure("asking", "master", **ports, root_dir=str(minion.directory / "master"))
     # On a busy machine a minion that works takes long to say that it does; then `salt` would give it up.
     more["gather_job_timeout"] = 120
     minion.configure("master", "master", **ports, **more, interface="127.0.0.1", auto_accept=True)
@@ -163,13 +171,15 @@ def mastered(minion: Minion) -> Iterator[Mastered]:
             stack.callback(daemon.stop)
         key = minion.directory / "master/etc/salt/pki/master/minions/minion-1"
         daemon.wait_until(key.exists)
-        daemon.wait_until(lambda: "minion-1" in minion.run("salt", *_SYNC).stdout)
+        # One that says nothing is named too, but not as `true`.
+        daemon.wait_until(lambda: '"minion-1": true' in minion.run("salt", *_PING).stdout)
+        made.call("saltutil.sync_all")
         yield made
 
 
 WAITING = ("-c", "master", "-t", "240")
-"""How long `salt` waits for an answer; `Minion.run` waits longer for `salt`."""
-_SYNC = ("-c", "master", "-t", "5", "*", "saltutil.sync_all")
+"""How long `salt` waits for an answer, and 120 s for a sign of life; `Minion.run` waits longer for `salt`."""
+_PING = ("-c", "asking", "-t", "5", "--out", "json", "--static", "minion-1", "test.ping")
 
 
 def _ports(count: int) -> list[int]:
