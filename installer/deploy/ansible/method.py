@@ -22,6 +22,7 @@ from installer.deploy.ansible.inventory_files import INVENTORY, REACH_TASK
 from installer.deploy.ansible.inventory_variables import LOCAL
 from installer.deploy.ansible.operations import new_mark
 from installer.deploy.ansible.playbook_run import (
+    PYTHON_HINT,
     VARIABLE,
     failure,
     playbook_of,
@@ -275,8 +276,7 @@ def _refusals(context: Context, new: Target, trial: _Trial) -> Iterator[Problem]
             )
         elif each.action in _FACTS and not trial.ended.ok:
             what = f"{each.task}: {each.text} {' '.join(each.said)}"
-            hint = "Ansible needs a Python there: install one, or name it as ansible_python_interpreter"
-            yield Problem(each.host, what, hint)
+            yield Problem(each.host, what, PYTHON_HINT)
         elif each.action in _TESTS and not trial.ended.ok:
             yield Problem(each.host, f"{each.task}: {each.text}", "the playbook itself refuses this host")
 

@@ -264,8 +264,15 @@ def failure(context: Context, step: Json, which: str, report: Report, ended: Com
     return error
 
 
+PYTHON_HINT = "Ansible needs a Python there: install one, or name it as ansible_python_interpreter"
+
+
 def unreachable_problem(each: TaskResult) -> Problem:
-    """Return the problem that a host cannot be reached."""
+    """Return the problem that a host cannot be reached, or that it ended the connection of a task."""
+    if each.task != REACH_TASK and "Broken pipe" in each.text:
+        # Whatever was to read the module there has ended, and it may have ended before it said why.
+        what = f"ended the connection of the task {each.task}: {each.text}"
+        return Problem(each.host, what, f"look whether it runs. {PYTHON_HINT}")
     task = "" if each.task == REACH_TASK else f" for the task {each.task}"
     hint = "look whether it runs, and whether root of this host may log in there without a password"
     if "Host key verification failed" in each.text:

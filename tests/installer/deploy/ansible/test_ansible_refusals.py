@@ -9,8 +9,10 @@ import pytest
 
 from installer.core.errors import HostNotReadyError
 from installer.core.format.entries.version_range import is_in_range
+from installer.deploy.ansible.events import TaskResult
 from installer.deploy.ansible.method import METHOD
 from installer.deploy.ansible.own_errors import own_error
+from installer.deploy.ansible.playbook_run import unreachable_problem
 from installer.deploy.method import Target
 from installer.host import private_copy
 from installer.host.context import Context
@@ -69,6 +71,15 @@ def test_a_host_that_cannot_be_reached_is_named(host: Context) -> None:
     assert "database" in said
     assert "ask the database" in said
     assert "log in" in said
+
+
+def test_a_host_whose_shell_ends_before_it_has_the_module_is_told_of_its_python() -> None:
+    pipe = "Task failed: Data could not be sent to remote host '127.0.1.1'. [Errno 32] Broken pipe"
+    problem = unreachable_problem(TaskResult("node1", "look at the host", text=pipe, unreachable=True))
+    assert problem.where == "node1"
+    assert problem.what == f"ended the connection of the task look at the host: {pipe}"
+    assert "look whether it runs" in problem.hint
+    assert "name it as ansible_python_interpreter" in problem.hint
 
 
 def test_a_host_that_the_playbook_itself_refuses_is_refused(host: Context) -> None:
