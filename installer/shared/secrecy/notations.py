@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from installer.shared.secrecy import MASK
 from installer.shared.secrecy.keys import key_bodies
@@ -31,71 +33,66 @@ _LINE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _BROAD = re.compile(r"password|passwd|passphrase|secret|token|credential|key", re.IGNORECASE)
-_PATTERNS = tuple(
-    re.compile(pattern, flags)
-    for pattern, flags in (
-        # An assignment in quotes, as systemd and shells have it, may hold blanks.
-        (rf"(?P<q>[\"']){_NAME}=(?P<value>(?:(?!(?P=q)).){{1,4096}})(?P=q)", 0),
-        # DB_PASSWORD=x, {"password": "x"}, ?user=u&password=x, host=h password=x, SetCredential=db.password:x
-        (rf"(?<![\w.-])[\"']?{_NAME}[\"']?{_SIGN}(?P<value>{_QUOTED}|[^\s\"'&;,<>{{}}\[\]()]{{1,4096}})", 0),
-        # --token x, --token=x, -password x
-        (rf"(?<![\w-])--?{_NAME}(?:=|[ \t]{{1,8}})(?P<value>{_QUOTED}|[^\s\"'-][^\s\"']{{0,4095}})", 0),
-        # <password>x</password>, <entry key="db.password">x</entry>
-        (rf"<(?:[\w.-]{{1,40}}:)?{_NAME}(?:\s[^<>]{{0,400}})?>(?P<value>[^<>]{{1,4096}})<", 0),
-        (rf"\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"'][^<>]{{0,400}}>(?P<value>[^<>]{{1,4096}})<", 0),
-        # <property name="password" value="x"/>, in either order
-        (
-            rf"\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"'][^<>]{{0,400}}?\bvalue\s?=\s?(?P<value>{_QUOTED})",
-            re.IGNORECASE,
-        ),
-        (
-            rf"\bvalue\s?=\s?(?P<value>{_QUOTED})[^<>]{{0,400}}?\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"']",
-            re.IGNORECASE,
-        ),
-        # define('DB_PASSWORD', 'x'), {password, "x"}, {default_pass, <<"x">>}, ["--password", "x"]
-        (rf"[\"'{{(]\s?-{{0,2}}{_NAME}[\"']?\s?,\s?(?:<<)?(?P<value>{_QUOTED})", 0),
-        # IDENTIFIED BY 'x', WITH PASSWORD 'x'
-        (r"\b(?P<name>password)\s{1,8}(?P<value>'[^']{1,4096}')", re.IGNORECASE),
-        # machine h login u password x
-        (r"\blogin\s{1,8}\S{1,200}\s{1,8}(?P<name>password)\s{1,8}(?P<value>\S{1,4096})", 0),
-    )
+# They take long to compile, and every command starts: it is done for the first line that needs them.
+_NAMED = (
+    # An assignment in quotes, as systemd and shells have it, may hold blanks.
+    (rf"(?P<q>[\"']){_NAME}=(?P<value>(?:(?!(?P=q)).){{1,4096}})(?P=q)", 0),
+    # DB_PASSWORD=x, {"password": "x"}, ?user=u&password=x, host=h password=x, SetCredential=db.password:x
+    (rf"(?<![\w.-])[\"']?{_NAME}[\"']?{_SIGN}(?P<value>{_QUOTED}|[^\s\"'&;,<>{{}}\[\]()]{{1,4096}})", 0),
+    # --token x, --token=x, -password x
+    (rf"(?<![\w-])--?{_NAME}(?:=|[ \t]{{1,8}})(?P<value>{_QUOTED}|[^\s\"'-][^\s\"']{{0,4095}})", 0),
+    # <password>x</password>, <entry key="db.password">x</entry>
+    (rf"<(?:[\w.-]{{1,40}}:)?{_NAME}(?:\s[^<>]{{0,400}})?>(?P<value>[^<>]{{1,4096}})<", 0),
+    (rf"\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"'][^<>]{{0,400}}>(?P<value>[^<>]{{1,4096}})<", 0),
+    # <property name="password" value="x"/>, in either order
+    (
+        rf"\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"'][^<>]{{0,400}}?\bvalue\s?=\s?(?P<value>{_QUOTED})",
+        re.IGNORECASE,
+    ),
+    (
+        rf"\bvalue\s?=\s?(?P<value>{_QUOTED})[^<>]{{0,400}}?\b(?:name|key|id)\s?=\s?[\"']{_NAME}[\"']",
+        re.IGNORECASE,
+    ),
+    # define('DB_PASSWORD', 'x'), {password, "x"}, {default_pass, <<"x">>}, ["--password", "x"]
+    (rf"[\"'{{(]\s?-{{0,2}}{_NAME}[\"']?\s?,\s?(?:<<)?(?P<value>{_QUOTED})", 0),
+    # IDENTIFIED BY 'x', WITH PASSWORD 'x'
+    (r"\b(?P<name>password)\s{1,8}(?P<value>'[^']{1,4096}')", re.IGNORECASE),
+    # machine h login u password x
+    (r"\blogin\s{1,8}\S{1,200}\s{1,8}(?P<name>password)\s{1,8}(?P<value>\S{1,4096})", 0),
 )
 # requirepass x, SetEnv DB_PASSWORD x, proxy_set_header X-Api-Key x;
-_DIRECTIVE = re.compile(
+_DIRECTIVE = (
     rf"^\s{{0,80}}[#;]?\s{{0,8}}(?P<lead>[A-Za-z_]{{2,40}}\s{{1,8}})?{_NAME}\s{{1,8}}"
     rf"(?P<value>{_QUOTED}|[^\s=:;][^\s;]{{0,4095}})\s{{0,8}};?\s{{0,8}}$"
 )
 # These have no name next to the value.
-_BARE = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"://[^/\s:@\"]{0,256}:(?P<value>[^/\s@\"]{1,1024})@",
-        r"jdbc:oracle:\w{1,10}:[^/\s@]{1,128}/(?P<value>[^@\s]{1,1024})@",
-        r"\b(?:Bearer|Basic)\s{1,8}(?P<value>[A-Za-z0-9._~+/=-]{8,4096})",
-        r"(?i:\bidentified\s{1,8}by)\s{1,8}(?P<value>'[^']{1,1024}')",
-        # Docker's config.json, and .npmrc: a user and a password in Base64.
-        r"\"auth\"\s{0,8}:\s{0,8}\"(?P<value>[A-Za-z0-9+/=]{4,4096})\"",
-        r":_auth\s{0,8}=\s{0,8}[\"']?(?P<value>[^\s\"']{1,4096})",
-        r"(?<!\S)(?:-u|--user)[ =]{1,8}[\"']?[^\s:\"']{1,128}:(?P<value>[^\s\"']{1,1024})",
-        # sshpass -p x, mysql -u root -px, redis-cli -h db -a x: programs whose option is one letter.
-        r"\bsshpass\s{1,8}-p\s{0,8}[\"']?(?P<value>[^\s\"']{1,1024})",
-        r"\b(?:mysql|mariadb)[\w-]{0,16}\s(?:[^\n]{0,200}?\s)?-p[\"']?(?P<value>[^\s\"']{1,1024})",
-        r"\bredis-cli\s(?:[^\n]{0,200}?\s)?-a\s{1,8}[\"']?(?P<value>[^\s\"']{1,1024})",
-        # user admin insecure-password x; stats auth admin:x
-        r"\buser\s{1,8}\S{1,128}\s{1,8}(?:insecure-)?password\s{1,8}(?P<value>\S{1,1024})",
-        r"\bstats\s{1,8}auth\s{1,8}[^\s:]{1,128}:(?P<value>\S{1,1024})",
-        # https://0123…@sentry.lan/4, the address to which a program reports its errors
-        r"://(?P<value>[0-9a-f]{32})@",
-        # db.lan:5432:chat:u:x, a line of .pgpass; addresses of IPv6 and Ethernet have only digits
-        r"^(?![0-9A-Fa-f:.%/]+\s*$)[^\s:#]{1,255}:(?:\d{1,5}|\*):[^\s:]{1,128}:[^\s:]{1,128}:(?P<value>\S.{0,1023})",
-        # SNMP: rocommunity x, snmp-server community x RO, com2sec admin default x, trap2sink h x
-        r"\b(?:ro|rw)community6?\s{1,8}[\"']?(?P<value>[^\s\"']{1,256})",
-        r"\b(?:snmp-server|snmp)\s{1,8}community\s{1,8}(?P<value>\S{1,256})",
-        r"\bcom2sec6?\s{1,8}(?:-Cn\s{1,8}\S{1,128}\s{1,8})?\S{1,128}\s{1,8}\S{1,255}\s{1,8}(?P<value>\S{1,256})",
-        r"\b(?:trap2?|inform)sink\s{1,8}\S{1,255}\s{1,8}(?P<value>\S{1,256})",
-        rf"\bcreateUser\s(?:[^\n]{{0,200}}?\s)?(?:MD5|SHA[\d-]{{0,4}})\s{{1,8}}(?P<value>{_QUOTED}|\S{{1,1024}})",
-        rf"\bcreateUser\s(?:[^\n]{{0,600}}?\s)?(?:DES|AES[\d-]{{0,4}})\s{{1,8}}(?P<value>{_QUOTED}|\S{{1,1024}})",
-    )
+_BARE = (
+    r"://[^/\s:@\"]{0,256}:(?P<value>[^/\s@\"]{1,1024})@",
+    r"jdbc:oracle:\w{1,10}:[^/\s@]{1,128}/(?P<value>[^@\s]{1,1024})@",
+    r"\b(?:Bearer|Basic)\s{1,8}(?P<value>[A-Za-z0-9._~+/=-]{8,4096})",
+    r"(?i:\bidentified\s{1,8}by)\s{1,8}(?P<value>'[^']{1,1024}')",
+    # Docker's config.json, and .npmrc: a user and a password in Base64.
+    r"\"auth\"\s{0,8}:\s{0,8}\"(?P<value>[A-Za-z0-9+/=]{4,4096})\"",
+    r":_auth\s{0,8}=\s{0,8}[\"']?(?P<value>[^\s\"']{1,4096})",
+    r"(?<!\S)(?:-u|--user)[ =]{1,8}[\"']?[^\s:\"']{1,128}:(?P<value>[^\s\"']{1,1024})",
+    # sshpass -p x, mysql -u root -px, redis-cli -h db -a x: programs whose option is one letter.
+    r"\bsshpass\s{1,8}-p\s{0,8}[\"']?(?P<value>[^\s\"']{1,1024})",
+    r"\b(?:mysql|mariadb)[\w-]{0,16}\s(?:[^\n]{0,200}?\s)?-p[\"']?(?P<value>[^\s\"']{1,1024})",
+    r"\bredis-cli\s(?:[^\n]{0,200}?\s)?-a\s{1,8}[\"']?(?P<value>[^\s\"']{1,1024})",
+    # user admin insecure-password x; stats auth admin:x
+    r"\buser\s{1,8}\S{1,128}\s{1,8}(?:insecure-)?password\s{1,8}(?P<value>\S{1,1024})",
+    r"\bstats\s{1,8}auth\s{1,8}[^\s:]{1,128}:(?P<value>\S{1,1024})",
+    # https://0123…@sentry.lan/4, the address to which a program reports its errors
+    r"://(?P<value>[0-9a-f]{32})@",
+    # db.lan:5432:chat:u:x, a line of .pgpass; addresses of IPv6 and Ethernet have only digits
+    r"^(?![0-9A-Fa-f:.%/]+\s*$)[^\s:#]{1,255}:(?:\d{1,5}|\*):[^\s:]{1,128}:[^\s:]{1,128}:(?P<value>\S.{0,1023})",
+    # SNMP: rocommunity x, snmp-server community x RO, com2sec admin default x, trap2sink h x
+    r"\b(?:ro|rw)community6?\s{1,8}[\"']?(?P<value>[^\s\"']{1,256})",
+    r"\b(?:snmp-server|snmp)\s{1,8}community\s{1,8}(?P<value>\S{1,256})",
+    r"\bcom2sec6?\s{1,8}(?:-Cn\s{1,8}\S{1,128}\s{1,8})?\S{1,128}\s{1,8}\S{1,255}\s{1,8}(?P<value>\S{1,256})",
+    r"\b(?:trap2?|inform)sink\s{1,8}\S{1,255}\s{1,8}(?P<value>\S{1,256})",
+    rf"\bcreateUser\s(?:[^\n]{{0,200}}?\s)?(?:MD5|SHA[\d-]{{0,4}})\s{{1,8}}(?P<value>{_QUOTED}|\S{{1,1024}})",
+    rf"\bcreateUser\s(?:[^\n]{{0,600}}?\s)?(?:DES|AES[\d-]{{0,4}})\s{{1,8}}(?P<value>{_QUOTED}|\S{{1,1024}})",
 )
 _PAIR_NAME = re.compile(
     r"^\s{0,200}(?:-\s{1,8})?[\"']?name[\"']?\s?:\s{1,8}[\"']?(?P<name>[\w.-]{2,128})[\"']?,?\s*$"
@@ -122,6 +119,18 @@ _NO_VALUE = re.compile(
     r"|string|str|int|bool|bytes|text|password|secret|token|key|\*+",
     re.IGNORECASE,
 )
+
+
+class _Compiled(NamedTuple):
+    named: tuple[re.Pattern[str], ...]
+    directive: re.Pattern[str]
+    bare: tuple[re.Pattern[str], ...]
+
+
+@cache
+def _compiled() -> _Compiled:
+    named = tuple(re.compile(pattern, flags) for pattern, flags in _NAMED)
+    return _Compiled(named, re.compile(_DIRECTIVE), tuple(map(re.compile, _BARE)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +237,7 @@ def _in_line(line: str) -> Iterator[Found]:
             return
     yield from _named(line)
     yield from _unnamed(line)
-    if not whole and (match := _DIRECTIVE.match(line)) and names_secret(match["name"]):
+    if not whole and (match := _compiled().directive.match(line)) and names_secret(match["name"]):
         # `the password expired` is a sentence.
         word = match["value"].isalpha()
         if not (match["lead"] and word):
@@ -236,13 +245,13 @@ def _in_line(line: str) -> Iterator[Found]:
 
 
 def _unnamed(line: str, start: int = 0) -> Iterator[Found]:
-    for pattern in _BARE:
+    for pattern in _compiled().bare:
         for match in pattern.finditer(line, start):
             yield Found(*match.span("value"))
 
 
 def _named(line: str, start: int = 0) -> Iterator[Found]:
-    for pattern in _PATTERNS:
+    for pattern in _compiled().named:
         at = start
         while match := pattern.search(line, at):
             secret = names_secret(match["name"])
