@@ -46,7 +46,7 @@ def init(
     """Create a bundle.yaml and its files from a template, or add one, such as a pipeline, to a product.
 
     The templates are service (or systemd), compose, helm, quadlet and script, which create a product, and
-    ansible, ci and monitoring, which add a directory to one.
+    ansible, ci, monitoring and salt, which add a directory to one.
     """
     from bundler.commands.init import init_project, is_addition, templates
 

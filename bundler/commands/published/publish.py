@@ -50,8 +50,8 @@ class Publication:
         if not self.changed:
             first = f"{self.target} has this bundle already: nothing to do"
         else:
-            sent = f", {size_text(self.sent)} of {size_text(self.size)} sent"
-            first = f"published {self.target}{sent}"
+            # No share: all of a small bundle, with the documents of a registry, is more than the bundle.
+            first = f"published {self.target}: {size_text(self.size)}, {size_text(self.sent)} sent"
         note = "" if self.signed else "\nnote: the bundle is not signed: no host will install it"
         return f"{first}\nidentity {self.identity}{note}"
 

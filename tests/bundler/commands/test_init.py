@@ -177,3 +177,13 @@ def test_init_prints_commands_that_can_be_typed_in_the_current_directory(
     assert (lines[0], lines[-1]) == (first, last)
     for line in lines[:-1]:
         assert (tmp_path / line.removeprefix("wrote ")).is_file()
+
+
+def test_the_help_of_init_names_every_template(capsys):
+    from bundler.cli.main import app, console
+    from installer.shared.command.command_line import run_app
+
+    assert run_app(console, app, ["init", "--help"]) == 0
+    create, add = " ".join(capsys.readouterr().out.split()).split("which create a product, and ")
+    assert {name for name in PRODUCTS if name not in create} == set()
+    assert {name for name in ADDITIONS if name not in add.split("which add")[0]} == set()

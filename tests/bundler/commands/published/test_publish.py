@@ -13,6 +13,7 @@ import pytest
 from bundler.commands.published.publish import Publication, publish_bundle
 from bundler.commands.published.pull import pull_bundle
 from installer.core.errors import MediaError, TamperedError, UnfitInputError, UsageError
+from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
 from tests.rig import bundlebuild as build
 from tests.rig.filestore import FileStore
@@ -83,6 +84,10 @@ def test_a_version_that_changed_one_percent_sends_one_percent(
     assert size <= done.sent <= 0.011 * done.size
     # What the gate saw, with the manifest: nothing is sent that is not counted.
     assert gate.sent() == done.sent
+    # As people read it.
+    published, figures = done.as_text().splitlines()[0].rsplit(": ", 1)
+    assert published == f"published {target}:1.5.0"
+    assert figures == f"{size_text(done.size)}, {size_text(done.sent)} sent"
 
 
 def test_a_bundle_that_is_there_is_not_sent_again(target: str, gate: Gate, tmp_path: Path) -> None:
