@@ -36,6 +36,7 @@ from installer.shared.progress import Progress
 Program = Literal["install", "bundle"]
 
 EMBEDDED = Path("embedded", "install")
+TEMPLATES = "templates"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """The versions of Python that can freeze: for these freeze-core and the other locked wheels have one each."""
 
@@ -259,13 +260,12 @@ def _lay_out(source: Path, program: Program) -> None:
     skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "requirements")
     for package in ("installer", "bundler") if program == "bundle" else ("installer",):
         shutil.copytree(ROOT / package, source / package, ignore=skipped)
-    for data, place in (("schemas", "installer/core/schemas"), ("templates", "bundler/templates")):
-        package = place.partition("/")[0]
-        if (ROOT / data).is_dir() and (source / package).is_dir():
-            # Schemas of documents are for those who read documents: no command reads them, and each file
-            # that is packed is looked at by every start.
-            without = shutil.ignore_patterns("__pycache__", "cli")
-            shutil.copytree(ROOT / data, source / place, ignore=without, dirs_exist_ok=True)
+    # Schemas of documents are for those who read documents: no command reads them, and each file that is
+    # packed is looked at by every start.
+    without = shutil.ignore_patterns("__pycache__", "cli")
+    shutil.copytree(ROOT / "schemas", source / "installer/core/schemas", ignore=without, dirs_exist_ok=True)
+    if program == "bundle":
+        shutil.copytree(ROOT / TEMPLATES, source / TEMPLATES, ignore=skipped)
     module = "bundler.cli.main" if program == "bundle" else "installer.cli.main"
     # The streams first: a descriptor that `hold` opens must not become the standard output.
     entry = "from installer.shared.terminal.streams import protect\nprotect()\n"
@@ -293,6 +293,8 @@ def _freeze(packages: Path, source: Path, app: Path, program: Program, library: 
         "include_files": [
             [str(packages / "libz.so.1"), "lib/libz.so.1"],
             *([str(packages / file), f"lib/{file}"] for file in FILES_OF[program]),
+            # Of a package, files with the suffix of Python are compiled, or left out; these are data.
+            *([[str(source / TEMPLATES), f"lib/bundler/{TEMPLATES}"]] if program == "bundle" else []),
         ],
         # The libraries of a distribution are the host's own, also where the Python that freezes lies there.
         "bin_path_excludes": ["/usr/lib", "/usr/lib64"],

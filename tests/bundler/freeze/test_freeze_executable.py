@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.commands.init import init_project, is_addition, templates
 from bundler.freeze import build
 from bundler.freeze.check import check
 from bundler.freeze.platforms import native
@@ -108,6 +109,30 @@ def test_the_schemas_are_in_it(unpacked: dict[str, Path]) -> None:
     # Those of the documents of --json are for readers of these documents, see ADR 0631.
     wanted = {path for path in wanted if "cli" not in path.parts}
     assert {path.relative_to(shipped) for path in shipped.rglob("*.json")} == wanted
+
+
+@pytest.mark.parametrize("template", [name for name, _ in templates()])
+def test_a_template_of_the_executable_is_that_of_the_source(
+    dist: Path, cache: Path, tmp_path: Path, template: str
+) -> None:
+    ours, theirs = tmp_path / "ours/door-bell", tmp_path / "theirs/door-bell"
+    for product in (ours, theirs):
+        product.mkdir(parents=True)
+        if is_addition(template):
+            init_project(product, "script")
+    init_project(ours, template)
+    done = run(dist / "bundle", cache, "init", "--template", template, str(theirs))
+    assert done.returncode == 0, done.stderr
+    assert contents(theirs) == contents(ours)
+
+
+def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Return mode and content of each file, by its path."""
+    return {
+        str(path.relative_to(directory)): (path.stat().st_mode, path.read_bytes())
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_bundle_has_the_schema_of_compose_files_and_nothing_else_of_its_package(
