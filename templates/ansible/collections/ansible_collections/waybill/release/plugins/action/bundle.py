@@ -13,6 +13,7 @@ from ansible_collections.waybill.release.plugins.plugin_utils.copying import (
     Copy,
     identity_of,
     local_file,
+    place_of_copies,
     put,
 )
 from ansible_collections.waybill.release.plugins.plugin_utils.host_action import HostAction
@@ -26,7 +27,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "src": {"type": "str"},
     "remote_src": {"type": "bool", "default": False},
-    "dest": {"type": "path", "default": "/var/lib/waybill-bundles"},
+    "dest": {"type": "path"},
     "keep_copy": {"type": "bool", "default": True},
     "piece": {"type": "int", "default": 64},
     "product": {"type": "str"},
@@ -177,7 +178,7 @@ class ActionModule(HostAction):
             return None, Copied(named)
         source = local_file(self, named)
         identity = identity_of(source)
-        copy = Copy(self, source, self._arguments["dest"], self._arguments["piece"])
+        copy = Copy(self, source, place_of_copies(self._arguments), self._arguments["piece"])
         if not copy.is_there() and not self._wants_more() and (found := self._status_of(identity)):
             return found, Copied(copy.path)
         return None, copy.send()

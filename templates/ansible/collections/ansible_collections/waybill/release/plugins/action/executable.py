@@ -7,7 +7,12 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.waybill.release.plugins.plugin_utils.command import EXECUTABLE, install, shell
-from ansible_collections.waybill.release.plugins.plugin_utils.copying import Copy, digest_of, local_file
+from ansible_collections.waybill.release.plugins.plugin_utils.copying import (
+    Copy,
+    digest_of,
+    local_file,
+    place_of_copies,
+)
 from ansible_collections.waybill.release.plugins.plugin_utils.host_action import HostAction
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -15,7 +20,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "src": {"type": "str", "required": True},
     "env": {"type": "str"},
     "recover_at_boot": {"type": "bool", "default": False},
-    "dest": {"type": "path", "default": "/var/lib/waybill-bundles"},
+    "dest": {"type": "path"},
     "piece": {"type": "int", "default": 64},
 }
 
@@ -35,7 +40,7 @@ class ActionModule(HostAction):
             return {"changed": False, "path": place}
         if self._task.check_mode:
             return {"changed": True, "path": place}
-        copied = Copy(self, source, arguments["dest"], arguments["piece"], "700").send()
+        copied = Copy(self, source, place_of_copies(arguments), arguments["piece"], "700").send()
         words = ["--env", arguments["env"]] if arguments["env"] else []
         words += ["--recover-at-boot"] if arguments["recover_at_boot"] else []
         answer = install(self, {**arguments, "executable": copied.path}, "setup", *words)

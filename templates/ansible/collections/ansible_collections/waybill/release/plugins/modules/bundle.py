@@ -35,14 +35,14 @@ options:
     default: false
   dest:
     description:
-      - Directory on the host for the copy. It is created with the mode 0700.
+      - Directory on the host for the copy. It is created with the mode 0700. By default
+        C(/var/lib/waybill-bundles) below O(root).
       - Approvals in C(SRC.approvals) lie next to it; those that the controller does not have any more are
         removed.
       - A copy that was cut lies there as C(NAME.partial). The next run sends the missing rest, if the begin
         has the right
         digest.
     type: path
-    default: /var/lib/waybill-bundles
   keep_copy:
     description:
       - Whether the copy stays after the installation, instead of that of the release before. The next run

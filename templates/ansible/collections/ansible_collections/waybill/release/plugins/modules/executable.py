@@ -28,9 +28,10 @@ options:
     type: bool
     default: false
   dest:
-    description: Directory on the host for the copy, which is removed afterwards.
+    description:
+      Directory on the host for the copy, which is removed afterwards. By default
+      C(/var/lib/waybill-bundles) below O(root).
     type: path
-    default: /var/lib/waybill-bundles
   piece:
     description: MiB that are sent at once.
     type: int

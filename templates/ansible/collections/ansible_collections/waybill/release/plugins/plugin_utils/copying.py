@@ -8,11 +8,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import posixpath
 import shlex
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
@@ -24,6 +26,7 @@ APPROVALS = ".approvals"  # of the directory next to a bundle, in which `install
 LARGEST_APPROVAL = MIB  # bytes
 MOST_APPROVALS = 1024
 LARGEST_LIST = 64 * MIB  # bytes of SHA256SUMS, as in the format
+COPIES = "/var/lib/waybill-bundles"
 _BLOCK = 512  # bytes of a header of tar
 
 # A size and a digest for each file. A file that is longer than the source cannot be the begin of it.
@@ -43,7 +46,10 @@ for file in {approvals}/*; do
     printf 'APPROVAL %s %s\\n' "${{digest%% *}}" "${{file##*/}}"
 done
 """
-_BEGIN = "umask 077 && mkdir -p {directory} && rm -f {partial} && : >{partial}"
+# What is made above the directory is for everybody to enter: below a fresh root it may be /var.
+_BEGIN = """\
+(umask 022 && mkdir -p {above}) && umask 077 && mkdir -p {directory} && rm -f {partial} && : >{partial}
+"""
 # Two runs at a time would mix their pieces: each piece goes only to the place that it was read from.
 _APPEND = """\
 size=$(($(wc -c <{partial})))
@@ -65,6 +71,12 @@ chmod {mode} {partial} && mv -f {partial} {whole}
 # All of them, since approvals may have been withdrawn.
 _APPROVALS = "umask 077 && rm -rf {approvals} && mkdir -p {approvals}{files}"
 _APPROVAL = " && cat {piece} >{place}"
+
+
+def place_of_copies(arguments: Mapping[str, Any]) -> str:
+    """Return the directory on the host for copies: the one that a task names, else one below its root."""
+    # Hosts that are directories of one machine do not share it: each has the bundle of its own release.
+    return arguments["dest"] or f"{arguments['root'].rstrip('/')}{COPIES}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,7 @@ class Copy:
         self._size = source.stat().st_size
         self.path = f"{directory.rstrip('/')}/{source.name}"
         self._quoted = {
+            "above": shlex.quote(posixpath.dirname(directory.rstrip("/")) or "/"),
             "directory": shlex.quote(directory),
             "whole": shlex.quote(self.path),
             "partial": shlex.quote(f"{self.path}.partial"),
