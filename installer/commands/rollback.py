@@ -257,9 +257,11 @@ def _find(context: Context, state: State, version: str | None) -> Entry:
         return state.previous
     entry = state.find(version)
     if entry is None:
+        # `remove` takes a product as it is.
+        named = f"name a product by `--product {product}`; " if version == product else ""
         raise RefusedError(
             f"{product} {version} is not a retained release of this host",
-            hint=f"{retained}; for any other version, install its bundle",
+            hint=f"{named}{retained}; for any other version, install its bundle",
         )
     return entry
 

@@ -125,6 +125,9 @@ def _usage_error(error: Any, called: str) -> UsageError:
         shown = [name for name, each in context.command.commands.items() if not each.hidden]
         close = did_you_mean(word, shown)
         hints += [f"did you mean `{path} {close}`?"] if close else []
+    elif what.startswith("unexpected argument: ") and "--product" in _options(context):
+        # Commands for one product take it as it is; those for all of them have an option.
+        hints.append(f"name a product by `{path} --product PRODUCT`")
     elif _NO_NUMBER.search(what):
         unit = getattr(getattr(error, "param", None), "metavar", "")
         what = _NO_NUMBER.sub(_WHOLE + (" of seconds" if unit == "SECONDS" else ""), what)

@@ -130,6 +130,11 @@ def test_no_words_show_the_help_and_are_wrong_usage(capsys: pytest.CaptureFixtur
         ),
         (["plan", "b.tar", "--env", "--yes"], "--env has no value: --yes is an option", "leave --env out"),
         (["remove"], "PRODUCT is missing", "for example: `install remove lan-chat`"),
+        (
+            ["status", "lan-chat"],
+            "unexpected argument: lan-chat",
+            "name a product by `install status --product PRODUCT`; for example: `install status`",
+        ),
     ],
 )
 def test_wrong_usage_shows_how_it_is_right(bench: Bench, words: list[str], what: str, hint: str) -> None:

@@ -29,7 +29,18 @@ from installer.shared.terminal import interrupts
 from installer.transaction.journal import Journal
 from tests.rig.chatd import FOUR, ONE, THREE, TWO, deployed
 from tests.rig.faulty import FaultySystem, kill_at, snapshot
-from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, planned, roll_back, root
+from tests.rig.releases import (
+    PRODUCT,
+    STATE,
+    Member,
+    Notes,
+    ReleaseSpec,
+    context,
+    install,
+    planned,
+    roll_back,
+    root,
+)
 
 
 def test_a_host_is_installed_upgraded_and_rolled_back(host: Context) -> None:
@@ -57,6 +68,9 @@ def test_a_rollback_goes_back_to_a_named_release(host: Context) -> None:
     with pytest.raises(RefusedError, match="is not a retained release") as caught:
         roll_back(host, "0.9.0")
     assert "retained releases: 3.0.0, 2.0.0;" in caught.value.hint
+    with pytest.raises(RefusedError, match="is not a retained release") as caught:
+        roll_back(host, PRODUCT)
+    assert caught.value.hint.startswith(f"name a product by `--product {PRODUCT}`; retained releases: ")
 
 
 def test_the_first_release_cannot_be_rolled_back(host: Context) -> None:
