@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +18,6 @@ from installer.planning.plan_text import plan_text
 from installer.state.release import Release
 from tests.rig.faulty import Killed
 from tests.rig.host import Host
-from tests.rig.needs import needs
 from tests.rig.releases import (
     Member,
     ReleaseSpec,
@@ -69,21 +66,6 @@ def release(number: int, command: str = SLEEP, data: str = DATA, **others: str) 
     }
     step = Deployment("quadlet", {"files": sorted(members)})
     return ReleaseSpec(f"{number}.0.0", number, members, deploy=(step,), health=UNIT)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def image(machine: Host) -> None:
-    """An image in Podman; tests of `images` load it as a release does."""
-    with Path(needs("busybox")).open("rb") as program:
-        assert machine.run("mkdir -p /root/i/bin && cat > /root/i/bin/busybox", stdin=program).rc == 0
-    machine.check("chmod 755 /root/i/bin/busybox && tar -C /root/i -c . | podman import - shop.lan/app:1")
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(machine: Host) -> Iterator[None]:
-    """No volume of one test is found by the next."""
-    yield
-    machine.check("podman rm -af -t 0 && podman volume prune -f")
 
 
 def running(machine: Host) -> dict[str, str]:
