@@ -69,12 +69,12 @@ def last_words(context: Context, units: Iterable[str]) -> list[Problem]:
         context.system.run(["journalctl", "--sync"], timeout=10.0)
     for unit in units:
         try:
-            state = show(context, unit, *RESULT)
+            state = show(context, unit, *RESULT, "ExecMainPID")
             fault = result_text(state) or _restarts_text(state)
         except StepError:
-            fault = ""
+            fault, state = "", {}
         problems += [Problem(unit, fault)] if fault else []
-        problems += [Problem(unit, line) for line in _last_lines(context, unit)]
+        problems += [Problem(unit, line) for line in _last_lines(context, unit, state.get("ExecMainPID", ""))]
     return problems
 
 
@@ -104,9 +104,10 @@ def _restarts_text(state: Mapping[str, str]) -> str:
     return f"was restarted {'once' if count == '1' else f'{count} times'}"
 
 
-def _last_lines(context: Context, unit: str) -> list[str]:
+def _last_lines(context: Context, unit: str, process: str) -> list[str]:
     argv = ["journalctl", "--no-pager", "-q", "-o", "cat", "-n", str(LOG_LINES + EARLIER)]
-    ended = context.system.run([*argv, *user_manager.journal_words(context, unit)], timeout=10.0)
+    argv += user_manager.journal_words(context, unit, process)
+    ended = context.system.run(argv, timeout=10.0)
     text = ended.stdout.decode("utf-8", "replace") if ended.ok else ""
     return context.secrets.last_lines(text, LOG_LINES, 300)
 

@@ -83,12 +83,20 @@ def shown(context: Context, *words: str) -> str:
     return f"sudo -u {user.name} XDG_RUNTIME_DIR={_run(user)} systemctl --user {text}"
 
 
-def journal_words(context: Context, unit: str) -> list[str]:
-    """Return the words with which `journalctl` shows what a unit wrote and what its manager says of it."""
+def journal_words(context: Context, unit: str, process: str = "") -> list[str]:
+    """Return the words with which `journalctl` shows what a unit wrote and what its manager says of it.
+
+    Args:
+        context: The host.
+        unit: The unit.
+        process: Number of its main process, which may have ended.
+    """
     if context.user is None:
         return ["-u", unit]
     mine = f"_UID={context.user.uid}"
-    return [f"_SYSTEMD_USER_UNIT={unit}", mine, "+", f"USER_UNIT={unit}", mine]
+    words = [f"_SYSTEMD_USER_UNIT={unit}", mine, "+", f"USER_UNIT={unit}", mine]
+    # The journal looks up the unit of a user by the process. If that has ended first, the line names no unit.
+    return [*words, "+", f"_PID={process}", mine] if process not in ("", "0") else words
 
 
 def links(context: Context) -> str:

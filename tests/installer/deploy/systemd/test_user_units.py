@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from installer.commands import status
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
+from installer.deploy import systemctl, user_manager
 from installer.host.context import Context
 from installer.planning.plan_text import plan_text
 from tests.rig.engine import Engine
@@ -130,6 +132,25 @@ def test_a_unit_that_fails_is_shown_with_its_exit_status_and_last_lines(host: Co
     assert "chat.service is failed: exit status 3" in said
     assert "chat.service last words" in said
     assert state(machine) == "active enabled 1001"
+
+
+def test_the_last_lines_are_found_where_the_journal_came_to_them_after_the_end_of_the_process(
+    host: Context, machine: Host
+) -> None:
+    # It cannot see any more which unit that process was of: so it is on a busy host.
+    install(host, release(1))
+    chats = replace(host, user=user_manager.account(host, "chat"))
+    machine.check("systemctl kill --signal=STOP systemd-journald")
+    try:
+        file = "/run/systemd/user/ends.service"
+        machine.check(f"mkdir -p $(dirname {file}) && printf %s {shlex.quote(ENDS)} >{file}")
+        asked(machine, "daemon-reload")
+        asked(machine, "start", "ends.service")
+    finally:
+        machine.check("systemctl kill --signal=CONT systemd-journald")
+    said = [f"{each.where} {each.what}" for each in systemctl.last_words(chats, ["ends.service"])]
+    assert said[0] == "ends.service is failed: exit status 3"
+    assert "ends.service last words" in said
 
 
 def test_what_somebody_stopped_disabled_or_ended_is_drift_and_the_same_release_repairs_it(
