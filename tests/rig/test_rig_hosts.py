@@ -49,7 +49,9 @@ def test_unit_restarts_when_killed_and_survives_reboot_and_power_loss(boot, tmp_
     host.push(tmp_path / "unit", "/etc/systemd/system/napper.service")
     host.check("systemctl daemon-reload && systemctl enable --now napper.service 2>/dev/null")
     pid = host.check("systemctl show -P MainPID napper.service")
-    host.check(f"kill -9 {pid.strip()} && sleep 0.5 && systemctl is-active napper.service")
+    host.check(f"kill -9 {pid.strip()}")
+    host.check("until systemctl show -P NRestarts napper.service | grep -qw 1; do sleep 0.1; done")
+    host.check("until systemctl is-active napper.service; do sleep 0.1; done")
     first = host.check("cat /proc/sys/kernel/random/boot_id")
     host.reboot()
     assert host.check("systemctl is-active napper.service") == "active\n"

@@ -26,6 +26,7 @@ ONESHOT = f"[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo {{}} >> /run/ran
 SOCKET = "[Socket]\nListenStream=127.0.0.1:45111\n[Install]\nWantedBy=sockets.target\n"
 TIMER = "[Timer]\nOnCalendar=yearly\n[Install]\nWantedBy=timers.target\n"
 SICK = (HealthCheck("command", "", ("/bin/false",), within=0),)
+BEGAN = "until systemctl show -p ActiveState demo.service | grep -q activating; do sleep 0.1; done"
 
 
 def of_units(number: int, instances: Sequence[str] = (), **texts: str) -> ReleaseSpec:
@@ -137,7 +138,7 @@ def test_a_service_on_demand_is_not_started_and_is_restarted_where_it_runs(
 def test_a_running_job_of_a_timer_is_not_killed(host: Context, machine: Host) -> None:
     job = "[Service]\nType=oneshot\nExecStart=/bin/sleep 600\n"
     install(host, of_units(1, demo__service=job, demo__timer=TIMER))
-    machine.check("systemctl start --no-block demo.service; sleep 0.5")
+    machine.check(f"systemctl start --no-block demo.service; {BEGAN}")
     before = shown(host, "demo.service", "InvocationID", "ActiveState")
     assert before[1] == "activating"
     timer = shown(host, "demo.timer", "InvocationID")
@@ -159,7 +160,7 @@ def test_a_job_that_ended_during_an_upgrade_is_not_run_again_by_its_undo(
     job = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo ran >> /run/ran; sleep 3'\n"
     machine.check("rm -rf /run/ran")
     install(host, of_units(1, demo__service=job, demo__timer=TIMER))
-    machine.check("systemctl start --no-block demo.service; sleep 0.3")
+    machine.check("systemctl start --no-block demo.service; until [ -e /run/ran ]; do sleep 0.1; done")
     slow = (HealthCheck("command", "", ("/bin/false",), within=4),)
     with pytest.raises(RolledBackError, match="not healthy"):
         install(host, replace(of_units(2, demo__service=job + "\n", demo__timer=TIMER), health=slow))
@@ -287,7 +288,8 @@ def test_a_crash_loop_shows_the_exit_status_and_the_last_lines(host: Context, ma
     with pytest.raises(RolledBackError) as caught:
         install(host, replace(of_units(1, demo__service=looping + INSTALL), health=probe))
     said = [f"{each.where} {each.what}" for each in caught.value.problems]
-    assert any("exit status 7" in line for line in said)
+    # Where it is seen while it runs, systemd's own lines say it.
+    assert any("exit status 7" in line or "status=7" in line for line in said)
     assert "demo.service no license found" in said
     # So long that it is seen between two runs.
     install(host, of_units(2, demo__service=looping.replace("RestartSec=0.3", "RestartSec=600") + INSTALL))
@@ -307,7 +309,7 @@ def test_one_unit_that_fails_among_several_is_the_one_that_is_named(host: Contex
 
 def test_probes_of_units_see_what_runs_what_ended_and_what_restarts(host: Context, machine: Host) -> None:
     machine.check("rm -rf /run/ran")
-    health = (HealthCheck("unit", "demo.service", within=5), HealthCheck("unit", "job.service", within=5))
+    health = (HealthCheck("unit", "demo.service"), HealthCheck("unit", "job.service"))
     both = of_units(1, demo__service=SERVICE, job__service=ONESHOT.format("job"))
     install(host, replace(both, health=health))
     current = load(host.system, host.layout).current
