@@ -80,7 +80,8 @@ def host_error(error: OSError, where: str = "") -> HostNotReadyError:
     """
     place = error.filename if isinstance(error.filename, str) else where
     reason = error.strerror or str(error) or type(error).__name__
-    return HostNotReadyError(f"the host failed: {reason}", where=place, hint=remedy(error))
+    failed = "cannot be accessed" if error.errno in _DENIED else "the host failed"
+    return HostNotReadyError(f"{failed}: {reason}", where=place, hint=remedy(error))
 
 
 def point_below(error: WaybillError, root: str) -> None:

@@ -45,7 +45,12 @@ def looking(context: Context, name: str) -> Context:
     Raises:
         StepError: The host does not say who its users are.
     """
-    return replace(context, user=account(context, name) or Account(name, -1, -1, "")) if name else context
+    if not name:
+        return context
+    user = account(context, name)
+    # An ordinary user who asks for a plan may not ask the manager of another one, nor look into their home.
+    seen = user if user and context.system.privileged else Account(name, -1, -1, "")
+    return replace(context, user=seen)
 
 
 def account(context: Context, name: str) -> Account | None:
@@ -134,7 +139,7 @@ def problems(context: Context, name: str, *, is_created: bool) -> Iterator[Probl
     if not ended.ok:
         what = f"does not answer, but units of user {name} need it: {ended.reason(context.secrets)}"
         yield Problem("systemd-logind", what, "start D-Bus and systemd-logind")
-    if not (user and is_up(replace(context, user=user))) and not any(_modules(context)):
+    if not (user and is_up(looking(context, name))) and not any(_modules(context)):
         what = f"is not on this host: without it, systemd runs no manager of services for user {name}"
         yield Problem(_MODULE, what, "install it (Debian: package libpam-systemd)")
     if user is None:
@@ -143,9 +148,16 @@ def problems(context: Context, name: str, *, is_created: bool) -> Iterator[Probl
             yield Problem(
                 f"user {name}", "does not exist on this host, but a step has units of this user", hint
             )
-    elif not user.home or system.observe(user.home, digest=False).uid != user.uid:
+    elif not user.home or not _owns_home(context, user):
         what = f"has the home {user.home or '/'}, which does not belong to this user: no unit can be enabled"
         yield Problem(f"user {name}", what, f"give {name} a home: `usermod -d DIRECTORY {name}`")
+
+
+def _owns_home(context: Context, user: Account) -> bool:
+    try:
+        return context.system.observe(user.home, digest=False).uid == user.uid
+    except PermissionError:  # an ordinary user who asks for a plan
+        return True
 
 
 def _modules(context: Context) -> Iterator[str]:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from installer.commands import status
+from installer.commands.common.recovery import exclusive
 from installer.core.errors import HostNotReadyError, RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
 from installer.deploy import systemctl, user_manager
 from installer.host.context import Context
+from installer.host.inodes.seen import Seen
+from installer.host.system import Completed
+from installer.planning.plan import Options
 from installer.planning.plan_text import plan_text
+from installer.planning.planner import plan_apply
 from tests.rig.engine import Engine
 from tests.rig.faulty import Killed
 from tests.rig.host import Host
 from tests.rig.releases import (
+    SIGNED,
     Member,
     ReleaseSpec,
     context,
@@ -26,6 +34,8 @@ from tests.rig.releases import (
     recovered,
     remove,
     roll_back,
+    root,
+    stage,
 )
 from tests.rig.remote import Remote
 from tests.rig.services import launched
@@ -39,6 +49,26 @@ TIMER = "[Timer]\nOnCalendar=yearly\n[Install]\nWantedBy=timers.target\n"
 JOB = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
 SICK = (HealthCheck("command", "", ("/bin/false",), within=0),)
 LINGERING = "/var/lib/systemd/linger/chat"
+
+
+class Ordinary(Remote):
+    """The same host as nobody sees it: programs run as nobody, what is another user's is closed."""
+
+    words = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.privileged = False
+
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        return super().run([*self.words, *argv], **options)
+
+    def observe(self, path: str, **options: Any) -> Seen:
+        if path.startswith(("/run/user/", "/var/lib/chat")):
+            self.host.check("chmod 750 /var/lib/chat")
+            if "Permission denied" in self.host.run([*self.words, "stat", path]).err:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+        return super().observe(path, **options)
 
 
 def release(number: int, product: str = "lan-chat", user: str = "chat", **texts: str) -> ReleaseSpec:
@@ -151,6 +181,20 @@ def test_the_last_lines_are_found_where_the_journal_came_to_them_after_the_end_o
     said = [f"{each.where} {each.what}" for each in systemctl.last_words(chats, ["ends.service"])]
     assert said[0] == "ends.service is failed: exit status 3"
     assert "ends.service last words" in said
+
+
+def test_an_ordinary_user_sees_the_plan_of_units_of_another_user(host: Context, machine: Host) -> None:
+    def seen(spec: ReleaseSpec) -> str:
+        with exclusive(host) as (state, _):
+            staged = stage(root(host), spec)
+            ordinary = replace(host, system=Ordinary(machine))
+            return plan_text(plan_apply(ordinary, state, staged, Options(), evidence=SIGNED, keeps_key=True))
+
+    first = seen(release(1))
+    assert "let user chat linger, so that their units run without a login" in first
+    assert "as user chat: enable and start chat.service" in first
+    install(host, release(1))
+    assert "as user chat: restart chat.service" in seen(release(2))
 
 
 def test_what_somebody_stopped_disabled_or_ended_is_drift_and_the_same_release_repairs_it(
