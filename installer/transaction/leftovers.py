@@ -29,7 +29,7 @@ from installer.transaction.journal import Journal
 
 NOTE = ".left"
 """Suffix of the note of what the operations of a transaction could not clear."""
-_AGAIN = "run `install recover`: it tries again and says why it fails"
+_AGAIN = "run `install recover`: it removes it, or says why it cannot"
 
 
 class Leftovers(list[Problem]):
@@ -163,4 +163,4 @@ def _left(context: Context, path: str) -> Problem:
     if users := context.system.users(path):
         what = f"is not needed any more, but process {users[0]} runs from it"
         return Problem(path, what, f"restart that program, then {_AGAIN}")
-    return Problem(path, "is not needed any more, but could not be removed", _AGAIN)
+    return Problem(path, "is not needed any more, and is still there", _AGAIN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import Any, Literal
 
@@ -51,11 +51,13 @@ class Recovered:
             staged files were removed.
         why: Why the transaction had failed, what was repaired or removed, or which step failed although the
             release is committed; empty where the run was interrupted.
+        installed: The version that is installed after it; empty for none.
     """
 
     transaction: str
     outcome: Literal["not-started", "undone", "finished", "rolled-forward", "repaired", "unstaged"]
     why: str = ""
+    installed: str = field(default="", compare=False)
 
     @property
     def incomplete(self) -> bool:
@@ -70,13 +72,12 @@ class Recovered:
         """Return it as a line for people."""
         if self.outcome in ("repaired", "unstaged"):
             return self.why
+        now = f"{self.installed or 'nothing'} is installed"
         became = {
             "not-started": "had not started: cleaned up",
-            "undone": "was interrupted and is now undone: the old release is installed",
-            "finished": "was committed and is now completed: the new release is installed",
-            "rolled-forward": (
-                "was past the point of no return and is now completed: the new release is installed"
-            ),
+            "undone": f"was interrupted and is now undone: {now}, as before",
+            "finished": f"was committed and is now completed: {now}",
+            "rolled-forward": f"was past the point of no return and is now completed: {now}",
         }
         if self.incomplete:
             return f"transaction {self.transaction} is committed, but a step failed: {self.why}"
@@ -170,7 +171,9 @@ def recover(context: Context) -> list[Recovered]:
     for number in unfinished(context):
         within = replace(context, transaction=number)
         try:
-            done.append(_recover_one(within))  # a later one was begun on what an earlier one left
+            recovered = _recover_one(within)  # a later one was begun on what an earlier one left
+            current = load(context.system, context.layout).current
+            done.append(replace(recovered, installed=current.version if current else ""))
         except (OSError, WaybillError) as error:
             raise _stuck(error, f"transaction {number}", within.layout.journal(number)) from error
     # Best effort: only an open journal may keep a command from its work.

@@ -270,16 +270,16 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
 @pytest.mark.parametrize(
     ("outcome", "why", "incomplete", "text"),
     [
-        ("finished", "", False, "was committed and is now completed: the new release is installed"),
+        ("finished", "", False, "was committed and is now completed: 1.0.0 is installed"),
         ("finished", "no such unit", True, "is committed, but a step failed: no such unit"),
         (
             "rolled-forward",
             "",
             False,
-            "was past the point of no return and is now completed: the new release is installed",
+            "was past the point of no return and is now completed: 1.0.0 is installed",
         ),
         ("rolled-forward", "no such unit", True, "is committed, but a step failed: no such unit"),
-        ("undone", "no such unit", False, "was interrupted and is now undone: the old release is installed"),
+        ("undone", "no such unit", False, "was interrupted and is now undone: 1.0.0 is installed, as before"),
         ("not-started", "", False, "had not started: cleaned up"),
         ("repaired", "the state was missing", False, "the state was missing"),
         ("unstaged", "removed the staged files of x 1.0", False, "removed the staged files of x 1.0"),
@@ -288,7 +288,7 @@ def test_the_images_of_the_release_that_is_to_stand_are_seen_to_first(
 def test_only_what_stands_and_failed_is_not_whole(
     outcome: Any, why: str, incomplete: bool, text: str
 ) -> None:
-    found = Recovered("000002", outcome, why)
+    found = Recovered("000002", outcome, why, installed="1.0.0")
     assert found.incomplete is incomplete
     assert text in found.text()
 

@@ -18,7 +18,8 @@ from installer.host.system import System
 from installer.shared.command.ui import Ui
 from installer.state.trust_store import ROOT_FILE
 from tests.rig.chatd import ONE, TWO
-from tests.rig.releases import Notes, context, recovered, root, stage
+from tests.rig.faulty import Cut, Killed, kill_at
+from tests.rig.releases import Notes, context, install, recovered, remove, root, stage
 
 
 class Said(Ui):
@@ -43,6 +44,27 @@ def test_what_was_recovered_is_said_and_counts_as_a_change() -> None:
     report_recovered(said, rows)
     assert said.warnings == [each.text() for each in rows]
     assert said.facts == [{"changed": True}]
+
+
+@pytest.mark.parametrize(
+    ("first", "now"),
+    [(True, "nothing is installed, as before"), (False, "1.0.0 is installed, as before")],
+    ids=["of a first installation", "of an upgrade"],
+)
+def test_the_undo_says_what_is_installed_after_it(host: Context, first: bool, now: str) -> None:
+    if not first:
+        install(host, ONE)
+    kill_at(host, TWO, "rename /opt/.waybill")
+    (found,) = recovered(host)
+    assert found.text() == f"transaction 00000{2 - first} was interrupted and is now undone: {now}"
+
+
+def test_a_completed_removal_says_that_nothing_is_installed(host: Context) -> None:
+    install(host, ONE)
+    with pytest.raises(Killed):
+        remove(context(Cut(root(host), "COMMIT")))
+    (found,) = recovered(host)
+    assert found.text() == "transaction 000002 was committed and is now completed: nothing is installed"
 
 
 def hint(host: Context) -> str:

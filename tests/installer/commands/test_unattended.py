@@ -127,9 +127,9 @@ def test_a_time_limit_that_passes_in_a_recovery_does_not_hide_what_was_recovered
     kill_upgrade(running, undo="#!/bin/sh\nsleep 2\n")
     code, document, said = running.run(newer(running), "--yes", "--timeout", "1")
     assert (code, document["cause"], document["changed"]) == (20, "timeout", True)
-    assert "was interrupted and is now undone: the old release is installed" in said
+    assert "was interrupted and is now undone: 1.4.0 is installed, as before" in said
     assert [each["what"] for each in document["warnings"]] == [
-        "transaction 000002 was interrupted and is now undone: the old release is installed"
+        "transaction 000002 was interrupted and is now undone: 1.4.0 is installed, as before"
     ]
 
 
@@ -137,7 +137,7 @@ def test_remove_says_what_it_recovered_first(running: Bench) -> None:
     kill_upgrade(running, undo="#!/bin/sh\n")
     code, document, said = running.run("remove", "lan-chat", "--yes")
     assert (code, document["changed"]) == (0, True)
-    assert "was interrupted and is now undone: the old release is installed" in said
+    assert "was interrupted and is now undone: 1.4.0 is installed, as before" in said
     # Where nothing is left to be removed, what was recovered is a change all the same.
     kill_upgrade(running, undo="#!/bin/sh\n")
     code, document, said = running.run("remove", "lan-chat", "--yes")

@@ -80,6 +80,8 @@ def test_an_old_release_that_cannot_be_removed_stops_no_command(host: Context, n
     assert status.drift == ()
     (left,) = [each for each in status.leftover if "/releases/" in each.where]
     assert left.where.startswith(f"{host.layout.releases}/{old}")
+    # It may be what a kill has left: nobody has tried to remove that.
+    assert left.what == "is not needed any more, and is still there"
     assert f"NOT CLEARED {left.where}" in status.text()
     assert left.where in [each["where"] for each in status.as_json()["leftover"]]
     assert in_metrics(stuck) == len(status.leftover)
