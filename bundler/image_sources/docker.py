@@ -26,6 +26,7 @@ from installer.core.format.manifest import Image
 from installer.core.limits import MIB
 from installer.core.oci.documents import platform_matches
 from installer.core.oci.reference import familiar, reference_fault, split_reference
+from installer.shared.http import faults
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -212,9 +213,8 @@ def _unreachable(error: Exception) -> UnfitInputError:
             where=where,
             hint="join the group `docker` and log in again, or run as root",
         )
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return UnfitInputError(
-        f"the Docker engine does not answer: {why[:300]}",
+        f"the Docker engine does not answer: {faults.reason(error)}",
         where=where,
         hint="start it (`systemctl start docker`) or set DOCKER_HOST; or take the images from `archive:`, "
         "`oci:` or `registry:`",

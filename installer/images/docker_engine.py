@@ -18,6 +18,7 @@ from installer.images.docker_socket import EngineError, InUseError, probe, silen
 from installer.images.engine_info import EngineImage, EngineInfo, describe
 from installer.images.read_back import digests
 from installer.shared.child.engine_address import engine_address, engine_name, engine_start
+from installer.shared.http import faults
 
 if TYPE_CHECKING:
     from installer.host.system import System
@@ -305,14 +306,15 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             # Not `version="auto"`: a client that fails while it negotiates the version cannot be closed.
             asker = opened.enter_context(closing(docker.APIClient(address, FLOOR, answer)))
             # Not its version: Podman starts programs to answer that. It says here, too, that it is Podman.
-            said = asker.get(f"{asker.base_url}/_ping", timeout=answer).headers
-            api, podman = str(said["Api-Version"]), str(said.get("Libpod-Api-Version", ""))
+            pong = asker.get(f"{asker.base_url}/_ping", timeout=answer).headers
+            api, podman = str(pong["Api-Version"]), str(pong.get("Libpod-Api-Version", ""))
             client = opened.enter_context(closing(docker.APIClient(address, api, answer)))
             # A client of its own, because loading takes another timeout than short requests.
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
             info = _info(client, address, podman)
         except (KeyError, docker.errors.DockerException, requests.exceptions.RequestException) as error:
-            what = f"{engine_name(address)} does not answer: {error}"
+            said = getattr(error, "explanation", None) or faults.reason(error)
+            what = f"{engine_name(address)} does not answer: {said}"
             raise EngineError(what, where=address, hint=engine_start(address)) from error
         asker.close()
         opened.pop_all()

@@ -112,3 +112,21 @@ def saying(data: bytes) -> Iterator[int]:
         yield int(listening.getsockname()[1])
         for each in held:
             each.close()
+
+
+@contextmanager
+def breaking(path: Path) -> Iterator[None]:
+    """Serve on a socket: read what is asked, and close the connection."""
+
+    class Break(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+
+    with _Unix(str(path), Break) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()

@@ -77,6 +77,16 @@ def unreachable(server: Server, error: BaseException) -> tuple[str, str]:
     return what, f"check {server.setting}: https:// or http://, host and port"
 
 
+def reason(error: BaseException) -> str:
+    """Return why a connection failed, in words of the system instead of those of a client library."""
+    for cause in _causes(error):
+        if isinstance(cause, TimeoutError) or "timed out" in str(cause):
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return "it broke off the connection, or did not answer in HTTP"
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and those inside of it, which requests and urllib3 wrap in several ways."""
     pending, seen = [error], set[int]()

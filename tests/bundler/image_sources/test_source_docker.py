@@ -15,6 +15,7 @@ from installer.core.format.manifest import Image
 from installer.core.oci import documents
 from installer.core.oci.layout import LAYOUT, make_docker_manifest, make_index
 from tests.rig.engine import Engine
+from tests.rig.httpservers import breaking
 from tests.rig.imagebuild import BLOBS, Built, layer, saved_old, tar
 from tests.rig.imagesite import Meter
 from tests.rig.lyingregistry import push
@@ -198,6 +199,16 @@ def test_an_engine_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch, t
         dead.bind(str(path))
         with pytest.raises(UnfitInputError, match="does not answer: Connection refused"):
             EngineSource(NAMES, AMD64).resolve()
+
+
+def test_an_engine_that_breaks_off_is_told_in_words_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    words = "does not answer: (Connection reset by peer|it broke off)"
+    with breaking(path), pytest.raises(UnfitInputError, match=words):
+        EngineSource(NAMES, AMD64).resolve()
 
 
 def test_an_engine_that_may_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

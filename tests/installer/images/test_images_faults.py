@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ from installer.images.repair import repair_images
 from installer.shared.child import engine_address as engines
 from tests.rig.engine import Engine
 from tests.rig.hang import ends
+from tests.rig.httpservers import breaking
 from tests.rig.imagerelease import plain_layer
 from tests.rig.imagesite import Site, site_of
 
@@ -194,6 +196,13 @@ def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
         mute.listen(8)
         with ends(), pytest.raises(WaybillError, match="does not answer"):
             docker_engine.connect(System("/"), f"unix://{path}", answer=1)
+
+
+def test_an_engine_that_breaks_off_is_told_in_words_of_the_system(tmp_path: Path) -> None:
+    path = tmp_path / "engine.sock"
+    with breaking(path), pytest.raises(WaybillError) as caught:
+        docker_engine.connect(System("/"), f"unix://{path}")
+    assert re.search("does not answer: (Connection reset by peer|it broke off)", caught.value.what)
 
 
 def test_a_missing_socket_is_named(tmp_path: Path) -> None:
