@@ -30,6 +30,7 @@ from installer.core.timestamps import parse_time
 from installer.host.layout import STATE
 from installer.host.system import System
 from installer.state.state import host_readable
+from installer.transaction.failures import brief
 
 _ANCHOR = re.compile(r"[0-9a-f]{16,64}")
 _AGO = re.compile(r"([1-9][0-9]{0,4})([dh])")
@@ -152,7 +153,7 @@ def record_lines(record: Record) -> list[str]:
     if record.event == "ended":
         by = ", by recovery" if fields.get("recovered") else ""
         took = f" in {fields['seconds']} s" if "seconds" in fields else ""
-        why = f": {fields['reason']}" if fields.get("reason") else ""
+        why = f": {brief(str(fields['reason']))}" if fields.get("reason") else ""
         lines = [f"{what}: {fields.get('result')}{took}{by} (exit {fields.get('exit')}){why}"]
         return [*lines, *(f"LEFT BEHIND: {each}" for each in _list(fields, "left"))]
     if record.event in ("refused", "not-undone"):

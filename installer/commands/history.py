@@ -18,6 +18,7 @@ from installer.state.public import AS_ROOT
 from installer.state.releases.passed_checks import PassedChecks
 from installer.state.state import host_readable
 from installer.transaction import finalize
+from installer.transaction.failures import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Event:
         """Return it as a line for people."""
         when = datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
         # What an ordinary user is told in place of the reason is none.
-        why = f" (reason: {AS_ROOT})" if self.why == AS_ROOT else f": {self.why}" if self.why else ""
+        why = f" (reason: {AS_ROOT})" if self.why == AS_ROOT else f": {brief(self.why)}" if self.why else ""
         if self.signers:
             approved = f"; approved by {', '.join(self.approvals)}" if self.approvals else ""
             where = f" for {self.environment}" if self.environment else ""

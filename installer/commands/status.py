@@ -31,6 +31,7 @@ from installer.state.state import Entry, State, host_readable
 from installer.state.trust_store import load_trust, trusted_bytes
 from installer.transaction.activity import Activity
 from installer.transaction.failed_release import FailedRelease, last_failed
+from installer.transaction.failures import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +146,13 @@ class Status:
         lines += [f"  NOT ADMITTED {each.version} {each.why}" for each in self.fallen]
         lines += [f"  NO TRUST   {self.distrust}"] if self.distrust else []
         if self.current and self.current.incomplete:
-            why = self.current.incomplete
+            why = brief(self.current.incomplete)
             lines.append(f"  INCOMPLETE {f'(reason: {why})' if why == AS_ROOT else why}")
             lines.append("             install the same bundle again, or a newer one")
         if self.failed:
-            lines.append(f"  FAILED     {self.failed.version} on {self.failed.date()}: {self.failed.why}")
+            lines.append(
+                f"  FAILED     {self.failed.version} on {self.failed.date()}: {brief(self.failed.why)}"
+            )
             lines.append("             it was rolled back, and is not applied again without --retry-failed")
         edited = drifted_rows(self.edited)
         lines += [f"  edited     {line}" for line in listed(edited, everything=everything)]

@@ -27,6 +27,8 @@ _PROBLEM = 1000
 """Characters of one of them."""
 _REASON = 2000
 """Characters of the reason of a failure in the journal."""
+_SHOWN = 4
+"""Parts of a reason that a line for people has."""
 Failed = TypeVar("Failed", bound=WaybillError)
 
 
@@ -99,6 +101,14 @@ def reason_in_full(error: BaseException) -> str:
     return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in problems_of(error))])
 
 
+def brief(why: str) -> str:
+    """Return the begin of a reason in full, which has what services logged, and where the rest is."""
+    parts = why.split("; ")
+    if len(parts) <= _SHOWN + 1:
+        return why
+    return f"{'; '.join(parts[:_SHOWN])}; and {len(parts) - _SHOWN} more: see `install history --json`"
+
+
 def in_journal(reason: str) -> str:
     """Return a reason, without secrets already, within the space that a journal has for it."""
     return shortened(reason, _REASON)
@@ -126,7 +136,7 @@ def incomplete_error(
     """Return the error for a committed release of which a step failed, with what to do next."""
     version, final = (new.version, "; ".join(new.irreversible)) if new else ("the release", "")
     error = IncompleteError(
-        f"{version} is INCOMPLETE: committed, but a step failed: {why}",
+        f"{version} is INCOMPLETE: committed, but a step failed: {brief(why)}",
         hint=f"it was past its point of no return: {final}. Fix the cause and install the same bundle again, "
         "or a newer one. To roll back, restore the data by hand, then run `install rollback --data-restored`",
         problems=problems,
@@ -139,7 +149,7 @@ def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneE
     if isinstance(error, NotUndoneError):
         return error
     failed = NotUndoneError(
-        f"the release failed ({why}) and could not be fully undone: {reason(error)}",
+        f"the release failed ({brief(why)}) and could not be fully undone: {reason(error)}",
         where=context.layout.journal(context.transaction),
         hint="fix the cause named above, then run `install recover`: it continues from here. Until "
         "then, Waybill changes nothing else",

@@ -80,7 +80,9 @@ class Recovered:
             "rolled-forward": f"was past the point of no return and is now completed: {now}",
         }
         if self.incomplete:
-            return f"transaction {self.transaction} is committed, but a step failed: {self.why}"
+            return (
+                f"transaction {self.transaction} is committed, but a step failed: {failures.brief(self.why)}"
+            )
         return f"transaction {self.transaction} {became[self.outcome]}"
 
 

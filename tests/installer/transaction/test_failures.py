@@ -14,6 +14,7 @@ from installer.shared.command.run_record import OUTPUT_LINES
 from installer.shared.terminal.interrupts import Interrupted, TimeLimitPassed
 from installer.state.state import Entry
 from installer.transaction.failures import (
+    brief,
     cause_of,
     incomplete_error,
     not_started_error,
@@ -81,6 +82,14 @@ def test_problems_are_kept_in_full() -> None:
     assert list(problems_of(failed())) == [SICK]
     assert list(problems_of(FULL)) == []
     assert reason_in_full(failed()) == "chat: exited with code 3; web: exited with code 3"
+
+
+def test_a_line_for_people_has_the_begin_of_a_long_reason_and_says_where_the_rest_is() -> None:
+    few = "the release is not healthy; web: exited; web: line 1; web: line 2; web: line 3"
+    assert brief(few) == few
+    many = "; ".join(["the release is not healthy", *(f"web: line {number}" for number in range(20))])
+    shown = "the release is not healthy; web: line 0; web: line 1; web: line 2"
+    assert brief(many) == f"{shown}; and 17 more: see `install history --json`"
 
 
 def test_what_could_not_be_undone_keeps_its_own_error(host: Context) -> None:
