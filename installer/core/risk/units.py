@@ -106,7 +106,7 @@ def _programs(where: str, lines: Lines) -> Iterator[Risk | Program]:
     nobody = "the user of its unit" if is_drop_in and not is_dynamic else "a dynamic user"
     start_only = last("PermissionsStartOnly").lower() in _YES
     if as_root:
-        why = f"User={user}" if user else "no User= is set"
+        why = f"User={user}" if user else "no User= is set in this file"
         yield Risk("root", where, f"the service runs as root: {why}")
     for number, section, key, value in lines:
         if not key.startswith("Exec") or not value:

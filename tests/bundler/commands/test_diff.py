@@ -86,7 +86,7 @@ def test_what_only_one_of_the_two_does_as_root_is_named(compare: Any) -> None:
 
     old = with_unit(b"[Service]\nUser=chat\nExecStart=/x\n")
     new = with_unit(b"[Service]\nExecStart=/x\n")
-    root = "deploy/x.service: the service runs as root: no User= is set"
+    root = "deploy/x.service: the service runs as root: no User= is set in this file"
     assert compare(old, new).risks == (f"+ {root}",)
     assert compare(new, old).risks == (f"- {root}",)
     assert f"RISKS\n+ {root}" in compare(old, new).as_text()

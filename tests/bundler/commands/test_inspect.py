@@ -212,7 +212,7 @@ def bad(tmp_path: Path) -> Path:
 def test_what_is_dangerous_is_in_a_view_of_its_own(bad: Path) -> None:
     text = inspect_bundle(bad, "risks").text
     for line in (
-        "deploy/x.service: the service runs as root: no User= is set",
+        "deploy/x.service: the service runs as root: no User= is set in this file",
         "deploy/apply.sh: runs as root (apply), 2 lines",
         "deploy/compose.yaml: service web: privileged: true",
         "deploy/compose.yaml: service web: network_mode: host",

@@ -137,7 +137,7 @@ def test_what_units_open_is_told(text: str, kind: str, words: str) -> None:
 
 def test_a_unit_without_end_is_bounded_and_says_so() -> None:
     assert examined("[Service]\n" + "A=b\n" * 1000)[0] == [
-        ("root", "the service runs as root: no User= is set")
+        ("root", "the service runs as root: no User= is set in this file")
     ]
     risks, _ = examined("[Service]\n" + "A=b\n" * 100_000)
     assert risks[-1][0] == "unread"

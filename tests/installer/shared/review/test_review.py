@@ -259,7 +259,7 @@ def test_the_review_has_lines_for_people() -> None:
     shown = list(risk_lines(found.risks, 1))
     assert shown[:3] == [
         "runs as root:",
-        "  deploy/x.service: the service runs as root: no User= is set",
+        "  deploy/x.service: the service runs as root: no User= is set in this file",
         "  … and 1 more of this kind; --all shows all of them",
     ]
     assert list(risk_lines(found.risks, 0)) == list(risk_lines(found.risks, len(found.risks)))
@@ -283,7 +283,7 @@ def test_a_plan_names_each_program_once_and_shows_its_text_there() -> None:
     found = review(replace(manifest(*STEPS), health=(check,)), read)
     assert list(review_lines(found, 20, 2)) == [
         "runs as root:",
-        "  deploy/x.service: the service runs as root: no User= is set",
+        "  deploy/x.service: the service runs as root: no User= is set in this file",
         "  deploy/apply.sh: runs as root (apply), 3 lines:",
         "    | #!/bin/sh",
         "    | set -e",
