@@ -46,21 +46,26 @@ def remove(
     known = session.products()
     # Repeated by scripts, and the host is as it should be.
     if product not in known:
-        return TransactionResult("remove", product, False, None, None)
+        return _nothing_to_do(product)
     name = product
     with attempt(session, "remove", product=name):
         context = session.context(name)
         options = Options(drift=on_drift, allow_quorum_loss=allow_quorum_loss, purge=purge)
         with exclusive(context, session.wait, session.ui) as (state, _):
-            later = plan_purge(context, state) if purge and state.current is None else None
-            # A second `remove` checks what the first one left, so that a problem can be fixed and checked
-            # again.
-            checked = None if later else check_removed(context, state)
-            if checked is not None:
-                return checked
-            plan = later or plan_remove(context, state, options)
+            if state.current is not None:
+                plan = plan_remove(context, state, options)
+            elif (later := plan_purge(context, state) if purge else None) is not None:
+                plan = later
+            else:
+                # A second `remove` checks what the first one left, so that a problem can be fixed and checked
+                # again. There was no first one where every attempt ended before anything was installed.
+                return check_removed(context, state) or _nothing_to_do(product)
             show_and_ask(session, plan, yes=yes)
             return execute_plan(context, plan)
+
+
+def _nothing_to_do(product: str) -> TransactionResult:
+    return TransactionResult("remove", product, False, None, None)
 
 
 def check_removed(context: Context, state: State) -> TransactionResult | None:

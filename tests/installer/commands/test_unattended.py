@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -241,6 +243,40 @@ def test_removing_what_is_not_there_is_done_already(bench: Bench) -> None:
     code, said = bench.text("remove", "stauts", "--yes")
     assert (code, said.strip()) == (0, "stauts is not installed here; nothing to do")
     assert bench.run("remove", "../x", "--yes")[0] == 2
+
+
+def refused_by_the_plan(bench: Bench) -> tuple[int, str]:
+    foreign = bench.host / "opt/a"
+    foreign.parent.mkdir()
+    foreign.write_text("somebody's")
+    return bench.text(str(bench.bundle(release())), "--yes")
+
+
+def undone_at_once(bench: Bench) -> tuple[int, str]:
+    return bench.text(str(bench.bundle(with_script("#!/bin/sh\nexit 1\n"))), *ONLY)
+
+
+def without_a_trusted_signature(bench: Bench) -> tuple[int, str]:
+    return bench.text(str(bench.bundle(replace(release(), signers=("Ops",)))), "--yes")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "exit_code"),
+    [(refused_by_the_plan, 15), (undone_at_once, 20), (without_a_trusted_signature, 10)],
+)
+@pytest.mark.parametrize("more", [(), ("--purge",)])
+def test_removing_what_no_attempt_has_installed_is_done_already(
+    bench: Bench, attempt: Callable[[Bench], tuple[int, str]], exit_code: int, more: tuple[str, ...]
+) -> None:
+    code, said = attempt(bench)
+    assert code == exit_code, said
+    assert bench.run("remove", "lan-chat", "--yes", *more)[0] == 0
+    # What was staged for the next attempt goes, and is no change a second time.
+    assert not list(bench.host.glob("var/lib/waybill/lan-chat/staging/*"))
+    code, document, _ = bench.run("remove", "lan-chat", "--yes", *more)
+    assert (code, document["changed"], document["code"]) == (0, False, None)
+    code, said = bench.text("remove", "lan-chat", "--yes", *more)
+    assert (code, said.strip()) == (0, "lan-chat is not installed here; nothing to do")
 
 
 def test_a_second_removal_changes_nothing(running: Bench) -> None:
