@@ -245,6 +245,12 @@ def _find(context: Context, state: State, version: str | None) -> Entry:
     others = [entry.version for entry in state.retained if entry != state.current]
     retained = f"retained releases: {', '.join(others) or 'none besides the installed one'}"
     product = context.layout.product
+    # After a removal, and where every attempt ended before anything was installed.
+    if state.current is None and not others:
+        raise RefusedError(
+            f"{product} is not installed here: there is no release to return to",
+            hint="install a bundle of it: `install apply BUNDLE`",
+        )
     if version is None:
         if state.previous is None:
             raise RefusedError(f"{product} has no previous release on this host", hint=retained)

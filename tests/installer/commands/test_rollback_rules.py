@@ -234,6 +234,16 @@ class TestRepeated:
         _, document, _ = bench.run("rollback")
         assert document.hint == "retained releases: none besides the installed one"
 
+    @pytest.mark.parametrize("words", [(), ("1.4.0",)])
+    def test_nothing_installed_is_told_and_nothing_to_go_back_to(
+        self, upgraded: Bench, words: tuple[str, ...]
+    ) -> None:
+        assert upgraded.run("remove", "lan-chat", "--yes")[0] == 0
+        code, document, _ = upgraded.run("rollback", *words, "--yes")
+        assert (code, document["code"]) == (13, "refused")
+        assert document.what == "lan-chat is not installed here: there is no release to return to"
+        assert document.hint.startswith("install a bundle of it: `install apply BUNDLE")
+
     def test_a_rollback_with_a_version_goes_where_the_operator_says(self, upgraded: Bench) -> None:
         assert upgraded.run("rollback", "--yes")[0] == 0
         assert upgraded.run("rollback", "1.5.0", "--yes")[0] == 0
