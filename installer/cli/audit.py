@@ -71,6 +71,10 @@ def audit(
     # Problems do not hide the records: the intact part is evidence.
     if found.lines:
         console.rows(found.rows(), commands.alarming)
+    elif unknown := found.unknown_product(product or None):
+        console.warn_about(unknown)
+    elif product or since:
+        console.note(f"no record{f' of {product}' if product else ''}{f' since {since}' if since else ''}")
     console.result(found.summary(), lambda: {**found.as_json(), **done})
     found.require_intact()
 

@@ -26,6 +26,7 @@ from installer.core.errors import (
     UsageError,
     os_errors_as,
 )
+from installer.core.schema_errors import spelling_hint
 from installer.core.timestamps import parse_time
 from installer.host.layout import STATE
 from installer.host.system import System
@@ -44,10 +45,12 @@ class Audit:
     Attributes:
         found: What the check of the whole log has found.
         lines: The records that were asked for, as the log has them.
+        products: All products that records of the log are about.
     """
 
     found: Examined
     lines: tuple[bytes, ...]
+    products: frozenset[str] = frozenset()
 
     @property
     def chain(self) -> Chain:
@@ -75,6 +78,18 @@ class Audit:
             "anchors": [{"number": r.number, "hash": r.hash} for r in self.found.anchored],
             "records": [record.as_json() for record in self.shown],
         }
+
+    def unknown_product(self, product: str | None) -> Problem | None:
+        """Return what to tell of a product that no record is about; None where there is nothing to tell.
+
+        Args:
+            product: Whose records were asked for; None for all.
+        """
+        if product is None or product in self.products:
+            return None
+        listed = ", ".join(sorted(self.products)) or "none"
+        hint = spelling_hint(product, sorted(self.products), f"products in the log: {listed}")
+        return Problem(f"--product {product}", "no record of the audit log is about this product", hint)
 
     def require_intact(self) -> None:
         """Raise an error if the log is not what was written.
@@ -214,12 +229,15 @@ def audit(
         UsageError: An anchor is not a hash.
         HostNotReadyError: This user cannot read the log.
     """
-    lines: list[bytes] = []
+    lines, products = list[bytes](), set[str]()
 
     def begin() -> None:
         lines.clear()
+        products.clear()
 
     def visit(record: Record) -> None:
+        if about := record.fields.get("product"):
+            products.add(str(about))
         if product in (None, record.fields.get("product")) and _at_least(record, since):
             lines.append(record.line)
 
@@ -229,7 +247,7 @@ def audit(
             found = examine(system, visit, noted, begin)
         except HostNotReadyError as error:
             raise _with_head(system, error) from error
-    return Audit(found, tuple(lines))
+    return Audit(found, tuple(lines), frozenset(products))
 
 
 def _with_head(system: System, error: HostNotReadyError) -> HostNotReadyError:

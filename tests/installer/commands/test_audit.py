@@ -42,6 +42,23 @@ def test_the_command_shows_checks_and_finds_what_was_noted(bench: Bench, tmp_pat
     assert bench.run("audit", "--export", str(out))[0] == 2
 
 
+def test_a_selection_without_records_says_so(bench: Bench) -> None:
+    bench.run(str(bench.bundle(release())), "--yes")
+    code, document, said = bench.run("audit", "--product", "lan-chta")
+    assert (code, document["records"], document["intact"]) == (0, [], True)
+    told = "--product lan-chta: no record of the audit log is about this product"
+    assert said == f"warning: {told}\n  hint: did you mean lan-chat?\n"
+    _, _, said = bench.run("audit", "--product", "x")
+    assert "hint: products in the log: lan-chat\n" in said
+    for words, none in (
+        (("--product", "lan-chat", "--since", "2999-01-01"), "no record of lan-chat since 2999-01-01"),
+        (("--since", "2999-01-01"), "no record since 2999-01-01"),
+    ):
+        code, document, said = bench.run("audit", *words)
+        assert (code, document["records"], said) == (0, [], f"{none}\n")
+    assert bench.run("audit", "--product", "lan-chat")[2] == ""
+
+
 def test_a_broken_log_is_named_with_record_file_and_remedy(bench: Bench) -> None:
     bench.run(str(bench.bundle(release())), "--yes")
     log = bench.host / audit_log.LOG[1:]
