@@ -13,6 +13,7 @@ import typer
 
 from installer.cli.documents import SHAPES
 from installer.core.errors import Problem, UsageError, os_errors_as
+from installer.core.format.methods import ON_THIS_MACHINE
 from installer.shared.command.console import Console
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ RootFingerprint = Annotated[
 Methods = list[str] | None
 
 console = Console("install", shapes=SHAPES)
+_ON_THIS_MACHINE = f"{', '.join(ON_THIS_MACHINE[:-1])} and {ON_THIS_MACHINE[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class Where:
             "--root",
             metavar="DIR",
             help="Directory to use in place of / on this host. Nothing outside it is changed, except by "
-            "steps that --only names: these run on this machine.",
+            f"the steps {_ON_THIS_MACHINE}: only these can run with it, on this machine, if --only names "
+            "them.",
         ),
     ] = Path("/")
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False

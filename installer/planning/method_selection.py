@@ -22,6 +22,9 @@ from installer.host.system import System
 from installer.state.release import Release
 from installer.state.state import Entry
 
+_ADD = "add {only} to run it"
+_LIVE = "it runs only on a running host"
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -74,21 +77,23 @@ def select(
         needed = name == IMAGES.name and (
             taken_images(used) != NOWHERE or (not live and name not in optional)
         )
+        # A hint that leads to the next refusal is none.
+        add = _ADD if live or spec is None or spec.runs_below_root else _LIVE
         if name in skip:
             why[name] = ": it is listed in --skip"
         # `running` before `optional` and --root: a choice that was made once persists.
         elif not only and name in running:
             used.add(name)
         elif not only and returns:
-            why[name] = ": neither release used it on this host; add {only} to run it"
+            why[name] = f": neither release used it on this host; {add}"
         elif needed:
             used.add(name)
         elif only and name not in only:
             why[name] = ": it is not listed in --only"
         elif name not in only and name in optional:
-            why[name] = " because it is optional; add {only} to run it"
+            why[name] = f" because it is optional; {add}"
         elif not live and name not in only and (spec is None or spec.needs_live_host):
-            why[name] = " with --root; add {only} to run it on this machine"
+            why[name] = f" with --root; {add}{' on this machine' if add == _ADD else ''}"
         else:
             used.add(name)
     return Selection(frozenset(used), {name: _sentence(name, why[name], used) for name in why})

@@ -75,8 +75,8 @@ _UNITS = Option(
     examine=examine_unit,
 )
 _OF_USER = replace(_UNITS, kind="user-unit", directory="/etc/systemd/user", examine=examine_user_unit)
-FILES = MethodSpec("files", implicit=True, needs_live_host=False)
-IMAGES = MethodSpec("images", implicit=True, needs_live_host=False)
+FILES = MethodSpec("files", implicit=True, needs_live_host=False, runs_below_root=True)
+IMAGES = MethodSpec("images", implicit=True, needs_live_host=False, runs_below_root=True)
 METHODS = (
     FILES,
     MethodSpec(
@@ -141,6 +141,7 @@ METHODS = (
         identity="project",
         named_by_product=True,
         needs_engine=True,
+        runs_below_root=True,
     ),
     MethodSpec(
         "quadlet",
@@ -272,6 +273,7 @@ METHODS = (
         identity="state",
         keeps_references=True,
         brings_more=True,
+        runs_below_root=True,
     ),
     MethodSpec(
         "script",
@@ -292,12 +294,17 @@ METHODS = (
         identity="apply",
         keeps_references=True,
         brings_more=True,
+        runs_below_root=True,
     ),
 )
 """All methods of this version, in the order in which a removal is checked."""
 
 SPECS = {spec.name: spec for spec in METHODS}
 NAMES = tuple(SPECS)
+ON_THIS_MACHINE = tuple(
+    sorted(spec.name for spec in METHODS if spec.runs_below_root and spec.needs_live_host)
+)
+"""Methods that run on this machine below `--root`, where `--only` names them."""
 IMPLICIT = frozenset(spec.name for spec in METHODS if spec.implicit)
 _EVERY_OPTION = [option for spec in METHODS for option in spec.every_option]
 TOOLS = tuple(dict.fromkeys(o.kind for o in _EVERY_OPTION if o.kind and o.is_tool))

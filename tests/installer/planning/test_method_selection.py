@@ -8,9 +8,13 @@ import pytest
 
 from installer.core.errors import UsageError
 from installer.core.format.manifest import Deployment, Image, Manifest
+from installer.core.format.methods import ON_THIS_MACHINE, SPECS
+from installer.deploy.method import Target
+from installer.deploy.method_registry import method
 from installer.host.context import Context
 from installer.planning.method_selection import Selection, select
 from installer.planning.plan import Options
+from installer.state.release import Release
 from tests.rig.livedir import LiveDir
 from tests.rig.releases import context, install, roll_back
 from tests.rig.steps import UNDO, lines, stepped
@@ -72,6 +76,26 @@ def test_a_misspelt_method_is_told_with_the_one_that_was_meant():
     with pytest.raises(UsageError) as error:
         driven(SYSTEMD, only="fils")
     assert error.value.hint == "did you mean files?"
+
+
+def test_methods_that_refuse_a_root_are_known_before_and_not_recommended(host: Context) -> None:
+    for name, spec in SPECS.items():
+        step = Deployment(name, {}, optional=name == "helm")
+        made = release(step)
+        if spec.implicit or spec.runs_below_root:
+            continue
+        found = method(name)
+        assert found is not None
+        (problem,) = found.check(host, None, Target(Release(made, "/r", "/r", "/r"), {}))
+        assert "--root is a directory" in problem.what
+        why = " because it is optional" if step.optional else " with --root"
+        told = select(made, live=False, only=frozenset(), skip=frozenset()).skipped[name]
+        assert told == f'step "{name}" is skipped{why}; it runs only on a running host'
+    assert ON_THIS_MACHINE == ("compose", "salt", "script")
+    told = select(release(Deployment("salt", {})), live=False, only=frozenset(), skip=frozenset()).skipped[
+        "salt"
+    ]
+    assert told.endswith("; add --only files,images,salt to run it on this machine")
 
 
 def again(*methods: Deployment, running: str, only: str = "", skip: str = "") -> set[str]:

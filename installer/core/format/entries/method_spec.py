@@ -98,6 +98,7 @@ class MethodSpec:
         pulls_images: Whether it deploys to a cluster, which takes them from the registry of the site, or
             without one from the engine of the node.
         needs_live_host: Whether it is left out below `--root` unless `--only` names it.
+        runs_below_root: Whether it can run below `--root` at all: on this machine, where `--only` names it.
         keeps_references: Whether what its templates make has references in place of secrets of stores: the
             method asks for the secrets when it uses them.
         brings_more: Whether its files bring to a host, or use there, what nobody can know before they run.
@@ -113,6 +114,7 @@ class MethodSpec:
     needs_engine: bool = False
     pulls_images: bool = False
     needs_live_host: bool = True
+    runs_below_root: bool = False
     keeps_references: bool = False
     brings_more: bool = False
 
