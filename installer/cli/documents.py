@@ -23,7 +23,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "plan": (
         "verb", "source", "builder", "nothing_to_do", "sensitive", "files", "edited", "config",
         "values", "layers", "cluster", "point_of_no_return", "irreversible", "purged", "pruned", "checks",
-        "on_change", "spared", "methods", "skipped", "space", "notes", "risks", "programs",
+        "on_change", "spared", "methods", "skipped", "skipped_checks", "space", "notes", "risks", "programs",
     ),
     "config": (),
     "config show": (*_VALUES, "values"),

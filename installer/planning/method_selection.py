@@ -115,8 +115,21 @@ def _refuse_unknown(named: Collection[str], only: frozenset[str], skip: frozense
 
 
 def _sentence(name: str, why: str, used: Collection[str]) -> str:
-    only = f"--only {','.join([*sorted(used), name])}"
-    return f'step "{name}" is skipped{why.format(only=only)}'
+    return f'step "{name}" is skipped{why.format(only=_only(name, used))}'
+
+
+def _only(name: str, used: Collection[str]) -> str:
+    return f"--only {','.join([*sorted(used), name])}"
+
+
+def how_to_run(used: Collection[str], name: str) -> str:
+    """Return how something runs on this machine although `--root` names a directory.
+
+    Args:
+        used: Names of the methods that are used.
+        name: A method that brings it along; empty for none.
+    """
+    return f"{_ADD.format(only=_only(name, used))} on this machine" if name else _LIVE
 
 
 def is_installed(

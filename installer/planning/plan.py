@@ -9,6 +9,7 @@ from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.destinations import SensitivePlace
 from installer.core.format.manifest import Source
 from installer.deploy.configuration.planned import NO_EFFECTS, Effects
+from installer.deploy.health.needs import SkippedProbe
 from installer.deploy.method_registry import is_point_of_no_return
 from installer.deploy.operation import Op
 from installer.host.disk_space import Need
@@ -104,6 +105,7 @@ class Plan:
         effects: What is checked before configuration files change, and what happens then.
         cluster: The cluster of the host, and which of its peers answer; None where nothing is expected of it.
         purged: Names of the data that a removal deletes.
+        skipped_checks: Health checks of the new release that are not asked on this host.
     """
 
     verb: str
@@ -132,6 +134,7 @@ class Plan:
     effects: Effects = NO_EFFECTS
     cluster: ClusterReport | None = None
     purged: tuple[str, ...] = ()
+    skipped_checks: tuple[SkippedProbe, ...] = ()
 
     @property
     def final_steps(self) -> list[str]:
@@ -185,6 +188,7 @@ class Plan:
             **self.effects.as_json(),
             "methods": [{"name": each.name, "does": list(each.lines)} for each in self.methods],
             "skipped": dict(self.skipped),
+            "skipped_checks": [each.as_json() for each in self.skipped_checks],
             "space": [asdict(need) for need in self.needs],
             "notes": list(self.notes),
         }

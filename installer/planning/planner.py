@@ -13,7 +13,6 @@ from installer.deploy.configuration.planned import NO_EFFECTS, Effects
 from installer.deploy.configuration.planned import effects as configuration_effects
 from installer.deploy.configuration.planned import operations as on_change_operations
 from installer.deploy.file_operations import LINK, batches
-from installer.deploy.health.needs import probe_problems, selected
 from installer.deploy.method_registry import method
 from installer.deploy.operation import Op
 from installer.host.context import Context
@@ -26,6 +25,7 @@ from installer.planning.cluster.check import Change, ClusterReport, check_plan
 from installer.planning.desired_state import Desired, desired
 from installer.planning.destinations import Admission
 from installer.planning.file_changes import compare
+from installer.planning.health_checks import planned_checks
 from installer.planning.method_selection import MethodStep, Selection
 from installer.planning.owners import name_problems, names_of
 from installer.planning.plan import MethodPlan, Options, Plan
@@ -208,13 +208,12 @@ class Planner:
         if release is not None:
             self._problems += name_problems(admission.others, [*names_of(context, release, chosen.used)])
             self._problems += preflight.release_problems(context.system, context.layout, release.manifest)
-        probes = selected(wanted.health, chosen.used, live=context.live)
-        self._problems += probe_problems(context, probes, release)
+        probes = planned_checks(context, wanted.health, release, chosen, self._options.skip)
+        self._problems += probes.problems
         needs = self._look(changes, operations)
         self._note(entry, changes, chosen)
         self._notes += [*effects.notes, *admission.loose_notes()]
-        self._notes += method_selection.outside_root(context, operations, probes=bool(probes))
-        self._notes += gone.notes
+        self._notes += [*probes.notes(context, operations), *gone.notes]
         if verb == "rollback" and entry is not None:
             if self._options.data_restored:
                 self._notes += irreversible.rollback_notes(state, entry)
@@ -243,12 +242,13 @@ class Planner:
             sound=not wanted.problems,
             sensitive=admission.sensitive(items),
             value_changes=wanted.value_changes,
-            review=NO_REVIEW if release is None or nothing else reviewed(context, release, chosen.used),
+            review=NO_REVIEW if nothing else reviewed(context, release, chosen.used, probes.numbers),
             known=unchanged_files(old, release),
             layers=wanted.layers,
             effects=effects,
             cluster=cluster,
             purged=gone.purged,
+            skipped_checks=probes.skipped,
         )
 
     def _effects(self, release: Release | None, chosen: Selection, changes: Changes) -> Effects:

@@ -7,18 +7,23 @@ from collections.abc import Collection
 from installer.core.format.manifest import FileEntry
 from installer.core.limits import LIMITS
 from installer.host.context import Context
-from installer.shared.review.review import Review, review
+from installer.shared.review.review import NO_REVIEW, Review, review
 from installer.state.release import Release
 
 
-def reviewed(context: Context, release: Release, methods: Collection[str]) -> Review:
+def reviewed(
+    context: Context, release: Release | None, methods: Collection[str], checks: Collection[int]
+) -> Review:
     """Examine the steps that run, without the secrets of the site.
 
     Args:
         context: The host.
-        release: The release, staged or retained.
+        release: The release, staged or retained; None where none is to run.
         methods: The methods that are used.
+        checks: The places of the health checks that are asked.
     """
+    if release is None:
+        return NO_REVIEW
 
     def read(entry: FileEntry) -> bytes:
         return context.system.read(release.now(entry.path), LIMITS.document_bytes)
@@ -31,7 +36,7 @@ def reviewed(context: Context, release: Release, methods: Collection[str]) -> Re
         if item.path.startswith(inside) and (data := release.rendered.get(item.path))
         for key in (item.origin, item.path.removeprefix(inside))
     }
-    return review(release.manifest, read, methods, context.secrets, rendered)
+    return review(release.manifest, read, methods, context.secrets, rendered, checks)
 
 
 def unchanged_files(old: Release | None, new: Release | None) -> frozenset[str]:

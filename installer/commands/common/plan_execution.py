@@ -20,6 +20,7 @@ from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.core.errors import HostNotReadyError, WaybillError
 from installer.deploy.configuration.validation import run_checks
+from installer.deploy.health.needs import SkippedProbe
 from installer.deploy.health.watch import ProbeResult, watch_release
 from installer.deploy.method_registry import handler
 from installer.deploy.operation import StepError
@@ -53,6 +54,7 @@ class TransactionResult:
         health: Results of the health checks.
         pending: What could not be cleaned up yet, in words; the next command does it. Empty: nothing.
         removal: Result of the check after `remove`; None where there was none.
+        skipped_checks: Health checks that were not asked.
     """
 
     verb: str
@@ -64,6 +66,7 @@ class TransactionResult:
     health: tuple[ProbeResult, ...] = ()
     pending: str = ""
     removal: RemovalCheck | None = None
+    skipped_checks: tuple[SkippedProbe, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -89,9 +92,17 @@ class TransactionResult:
             head = self.removal.text(everything=everything) if self.removal else f"{self.product} was removed"
         else:
             before = f" (was {old.version})" if old and old.version != new.version else ""
-            probes = f"; {len(self.health)} of {len(self.health)} health checks passed" if self.health else ""
-            head = f"{self.product} {new.version} installed{before}{probes}"
+            head = f"{self.product} {new.version} installed{before}{self._health()}"
         return f"{head}\nnot cleaned up yet: {self.pending}" if self.pending else head
+
+    def _health(self) -> str:
+        """Return what the health checks said, as it goes on after the release."""
+        said = f"; {len(self.health)} of {len(self.health)} health checks passed" if self.health else ""
+        # What belongs to a step that is skipped says nothing of the release as it is installed here.
+        count = sum(not each.step for each in self.skipped_checks)
+        return (
+            f"{said}; {count} health check{'s' if count > 1 else ''} skipped with --root" if count else said
+        )
 
 
 def ask_and_execute(
@@ -268,6 +279,7 @@ def _execute(context: Context, plan: Plan, new: Entry | None) -> TransactionResu
         plan.number,
         tuple(results),
         outcome.pending,
+        skipped_checks=plan.skipped_checks,
     )
 
 

@@ -301,9 +301,7 @@ METHODS = (
 
 SPECS = {spec.name: spec for spec in METHODS}
 NAMES = tuple(SPECS)
-ON_THIS_MACHINE = tuple(
-    sorted(spec.name for spec in METHODS if spec.runs_below_root and spec.needs_live_host)
-)
+ON_THIS_MACHINE = tuple(sorted(spec.name for spec in METHODS if spec.runs_on_this_machine))
 """Methods that run on this machine below `--root`, where `--only` names them."""
 IMPLICIT = frozenset(spec.name for spec in METHODS if spec.implicit)
 _EVERY_OPTION = [option for spec in METHODS for option in spec.every_option]

@@ -7,6 +7,8 @@ release and roll it back for nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from installer.core.errors import Problem
 from installer.core.format.entries.health_check import text_fault
@@ -32,9 +34,58 @@ def selected(probes: Iterable[HealthCheck], used: Iterable[str], *, live: bool) 
         used: Names of the methods that are in use.
         live: Whether this is a running host; else nothing runs unless a method was asked for by name.
     """
-    names = set(used)
-    running = live or not names <= IMPLICIT
-    return [check for check in probes if (check.when in names if check.when else running)]
+    names = frozenset(used)
+    return [check for check in probes if _applies(check, names, live=live)]
+
+
+def _applies(check: HealthCheck, used: frozenset[str], *, live: bool) -> bool:
+    return check.when in used if check.when else live or not used <= IMPLICIT
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedProbe:
+    """A probe that is not asked on this host.
+
+    Attributes:
+        name: The probe in words.
+        step: The method that it belongs to, which is not used; empty for none.
+        remedy: How it is asked, in words; empty where that is not known.
+    """
+
+    name: str
+    step: str
+    remedy: str = ""
+
+    @property
+    def why(self) -> str:
+        """Why it is not asked, as it goes on after "is skipped"."""
+        if self.step:
+            return f'with its step "{self.step}"'
+        return f"with --root; {self.remedy}" if self.remedy else "with --root"
+
+    def text(self) -> str:
+        """Return it as a sentence for people."""
+        return f'health check "{self.name}" is skipped {self.why}'
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {"name": self.name, "step": self.step or None, "reason": f"skipped {self.why}"}
+
+
+def skipped(
+    probes: Iterable[HealthCheck], used: Iterable[str], *, live: bool, remedy: str = ""
+) -> list[SkippedProbe]:
+    """Return the probes that do not apply; see `selected`.
+
+    Args:
+        probes: Of the release.
+        used: Names of the methods that are in use.
+        live: Whether this is a running host.
+        remedy: How those are asked that `--root` leaves out.
+    """
+    names = frozenset(used)
+    left = [check for check in probes if not _applies(check, names, live=live)]
+    return [SkippedProbe(probe_name(each), each.when, "" if each.when else remedy) for each in left]
 
 
 def probe_problems(context: Context, checks: Iterable[HealthCheck], release: Release | None) -> list[Problem]:

@@ -66,6 +66,7 @@ def review(
     methods: Collection[str] | None = None,
     secrets: Secrets | None = None,
     rendered: Mapping[str, bytes] | None = None,
+    checks: Collection[int] | None = None,
 ) -> Review:
     """Examine a release.
 
@@ -75,11 +76,12 @@ def review(
         methods: Only the steps of these methods; None for all.
         secrets: What is hidden in what is found, before it is cut.
         rendered: What a host makes of templates of steps, by their paths; None where no host is known.
+        checks: The places of the health checks that are asked; None for all.
     """
     hide = (secrets or Secrets()).hide
     risks, programs, left_out = list[Risk](), list[Program](), False
     steps = [step for step in manifest.deploy if methods is None or step.method in methods]
-    for found in _all(replace(manifest, deploy=tuple(steps)), read, rendered):
+    for found in _all(replace(manifest, deploy=tuple(steps)), read, rendered, checks):
         if isinstance(found, Program):
             programs.append(replace(found, text=hide(found.text)))
         elif len(risks) < MOST:
@@ -99,10 +101,12 @@ def _fitted(what: str) -> str:
     return what if len(what) <= WIDTH else f"{what[: WIDTH - _TAIL - 1]}…{what[-_TAIL:]}"
 
 
-def _all(manifest: Manifest, read: Read, rendered: Mapping[str, bytes] | None) -> Found:
+def _all(
+    manifest: Manifest, read: Read, rendered: Mapping[str, bytes] | None, checks: Collection[int] | None
+) -> Found:
     yield from _steps(manifest, read, rendered)
     for number, check in enumerate(manifest.health):
-        if check.command:
+        if check.command and (checks is None or number in checks):
             where, text = f"bundle.json: health[{number}]", " ".join(check.command)
             yield Program(where, "root", text)
             yield Risk("root", where, f"runs as root, again and again: {text}")

@@ -105,5 +105,10 @@ def test_the_checks_are_not_asked_while_the_host_is_being_changed(host: Context)
     report = ask_health(host, current(host), is_changing=True)
     assert report
     assert not report.is_healthy
-    assert report.as_json() == {"healthy": None, "not_asked": "the host is being changed", "checks": []}
+    assert report.as_json() == {
+        "healthy": None,
+        "not_asked": "the host is being changed",
+        "checks": [],
+        "skipped": [],
+    }
     assert list(report.lines()) == ["  health     not asked: the host is being changed"]

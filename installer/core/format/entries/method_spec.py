@@ -119,6 +119,11 @@ class MethodSpec:
     brings_more: bool = False
 
     @property
+    def runs_on_this_machine(self) -> bool:
+        """Whether it runs on this machine below `--root`, where `--only` names it."""
+        return self.runs_below_root and not self.implicit
+
+    @property
     def every_option(self) -> list[Option]:
         """Its options, and what takes their places in a step with a `user`."""
         return [each for option in self.options for each in (option, option.of_user) if each]
