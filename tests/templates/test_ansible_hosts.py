@@ -97,6 +97,7 @@ class Story:
         stopped: The role with a release that is not healthy.
         later: Single tasks.
         approvals: Those next to the first release on the controller.
+        beside: Those next to its copies after the second run, by the names of hosts.
     """
 
     hosts: dict[str, SshHost]
@@ -108,6 +109,7 @@ class Story:
     stopped: Play
     later: Play
     approvals: Path
+    beside: dict[str, dict[str, bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +142,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         (wrong / "lan-chat-1.4.0.tar.partial").write_bytes(b"x" * MIB)
         first = controller.play("site.yml", "--diff")
         second = controller.play("site.yml", "--diff")
+        beside = {
+            each.name: {path.name: path.read_bytes() for path in each.root.glob(f"{BUNDLES}/*.approvals/*")}
+            for each in hosts
+        }
         stopped = controller.play("site.yml", "-e", "waybill_bundle=lan-chat-1.6.0.tar")
         later = controller.play("later.yml")
         named = {each.name: each for each in hosts}
         approvals = sidecar_path(bundle)
-        yield Story(named, size, (checked, written), cut, first, second, stopped, later, approvals)
+        yield Story(named, size, (checked, written), cut, first, second, stopped, later, approvals, beside)
 
 
 def read(host: SshHost, path: str) -> str:
@@ -179,13 +185,10 @@ def test_hosts_without_python_without_sftp_and_without_a_login_of_root_get_the_r
 
 
 def test_approvals_next_to_the_bundle_are_next_to_its_copy(story: Story) -> None:
-    names = {path.name for path in story.approvals.iterdir()}
+    wanted = {path.name: path.read_bytes() for path in story.approvals.iterdir()}
+    assert wanted
     for name in ("node1", "node3"):
-        there = story.hosts[name].root / BUNDLES / story.approvals.name
-        assert {path.name for path in there.iterdir()} == names
-        assert all(
-            path.read_bytes() == (story.approvals / path.name).read_bytes() for path in there.iterdir()
-        )
+        assert story.beside[name] == wanted
 
 
 def test_the_plan_is_shown_as_a_difference_before_it_is_carried_out(story: Story) -> None:
@@ -254,6 +257,8 @@ def test_a_removal_changes_a_host_once_and_check_mode_says_so_before(story: Stor
     names = ("would remove", "remove", "remove again")
     assert [story.later.of(name, "node3").result["changed"] for name in names] == [True, True, False]
     assert not (story.hosts["node3"].root / "opt/lan-chat").exists()
+    # The copy of its bundle, with the approvals, goes with it.
+    assert list((story.hosts["node3"].root / BUNDLES).iterdir()) == []
 
 
 def test_facts_are_the_status_of_a_host(story: Story) -> None:

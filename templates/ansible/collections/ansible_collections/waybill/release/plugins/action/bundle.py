@@ -77,6 +77,21 @@ before=$(readlink {link}) || before=
 ln -sfn {name} {link} || exit
 case $before in '' | */*) ;; *) rm -rf -- "$before" "$before.approvals" ;; esac
 """
+# The copy goes with the product that it is for. A link of somebody else may lead elsewhere: only it goes.
+_LOOK = """\
+cd {directory} 2>/dev/null || exit 0
+[ ! -L {link} ] || echo COPY
+"""
+_DROP = """\
+cd {directory} 2>/dev/null || exit 0
+[ -L {link} ] || exit 0
+before=$(readlink {link}) || exit
+case $before in '' | */* | . | ..) before= ;; esac
+[ -z "$before" ] || rm -rf -- "$before" "$before.approvals" "$before.partial" || exit
+rm -f -- {link} && echo COPY
+"""
+VALUES = "values of the task"
+"""What messages say in place of the file in which values reach the host."""
 
 
 def options(command: str, arguments: dict[str, Any]) -> list[str]:
@@ -113,6 +128,7 @@ class ActionModule(HostAction):
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Bring the host into the state that the task wants."""
         self._arguments = arguments
+        self._values_file = ""
         states = {"installed": self._installed, "verified": self._verified}
         others = {"rolled_back": self._rolled_back, "absent": self._absent}
         return (states | others)[arguments["state"]]()
@@ -167,9 +183,17 @@ class ActionModule(HostAction):
             answer = self._install("status")
             there = [each["product"] for each in answer.document.get("products") or () if each["installed"]]
             told = answer.result() if answer.good else answer.failure()
-            return {**told, "changed": product in there}
+            return {**told, "changed": product in there or self._has_copy(product, _LOOK)}
         answer = self._install("remove", product, *options("remove", self._arguments), "--yes")
-        return {**self._told(answer, Copied("")), "changed": bool(answer.document.get("changed"))}
+        # Of a product that is not quite gone, the copy stays: it may be needed to repair it.
+        dropped = answer.good and self._has_copy(product, _DROP)
+        return {**self._told(answer, Copied("")), "changed": bool(answer.document.get("changed")) or dropped}
+
+    def _has_copy(self, product: str, script: str) -> bool:
+        """Look for the copy of a product's bundle, or remove it; tell whether it was there."""
+        words = {"directory": place_of_copies(self._arguments), "link": f".{product}.installed"}
+        quoted = {key: shlex.quote(value) for key, value in words.items()}
+        return "COPY" in shell(self, script.format(**quoted)).splitlines()
 
     def _present(self) -> tuple[dict[str, Any] | None, Copied]:
         """Copy the bundle, or return a result if the release is installed and no copy is needed."""
@@ -204,7 +228,8 @@ class ActionModule(HostAction):
         if self._arguments["values"]:
             # JSON is YAML. A file of mode 0600, since every user can read a command line.
             data = json.dumps(self._arguments["values"]).encode()
-            words += ["--values", put(self, data, "values.yaml")]
+            self._values_file = put(self, data, "values.yaml")
+            words += ["--values", self._values_file]
         return words
 
     def _tidy(self, copied: Copied, product: str) -> None:
@@ -229,7 +254,9 @@ class ActionModule(HostAction):
         return {"changed": bool(answer.document.get("changed")), **told}
 
     def _install(self, *words: str) -> Answer:
-        return install(self, self._arguments, *words)
+        answer = install(self, self._arguments, *words)
+        # By the time that somebody reads a message, this file is gone.
+        return answer.naming(self._values_file, VALUES) if self._values_file else answer
 
 
 def troubled(product: dict[str, Any]) -> bool:

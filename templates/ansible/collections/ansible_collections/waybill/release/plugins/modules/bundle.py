@@ -18,7 +18,7 @@ options:
         is rolled back, and the task fails.
       - V(verified) copies the bundle and verifies it.
       - V(rolled_back) rolls back to the retained release O(version).
-      - V(absent) removes O(product).
+      - V(absent) removes O(product), and the copy of its bundle in O(dest).
     type: str
     choices: [installed, verified, rolled_back, absent]
     default: installed
@@ -72,7 +72,7 @@ options:
   values:
     description:
       - Values that override those of the host. They reach the host in a file with the mode 0600, which is
-        removed.
+        removed. Messages call it C(values of the task).
       - Give them in every run, or write them into C(/etc/waybill/PRODUCT/values.yaml).
       - Secrets do not belong here. Refer to them with C(secret://), or set C(no_log) for the task.
     type: dict

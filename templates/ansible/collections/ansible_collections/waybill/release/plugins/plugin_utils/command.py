@@ -6,6 +6,7 @@ Nothing here runs Python on the host: a shell starts the executable, and its JSO
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shlex
 from dataclasses import dataclass, field
@@ -64,6 +65,18 @@ class Answer:
     def code(self) -> str | None:
         """The name of the error; None for a success."""
         return self.document.get("code")
+
+    def naming(self, path: str, words: str) -> Answer:
+        """Return the answer with words in place of a path, and of a line of that file."""
+
+        def renamed(value: Any) -> Any:
+            if isinstance(value, str):
+                return re.sub(rf"{re.escape(path)}(?::[0-9]+)?", lambda _: words, value)
+            if isinstance(value, dict):
+                return {name: renamed(each) for name, each in value.items()}
+            return [renamed(each) for each in value] if isinstance(value, list) else value
+
+        return Answer(self.exit, renamed(self.document), renamed(self.errors))
 
     def result(self) -> dict[str, Any]:
         """Return the facts that every module returns."""
