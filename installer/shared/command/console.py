@@ -200,8 +200,9 @@ class Console(Ui):
         self.keep(text, level, fields)
         if self.quiet and level == "info":
             return
-        # In documents and structured logs the level says it.
-        shown = f"{WARNING}{text}" if level == "warning" else text
+        # In documents and structured logs the level says it. What warns loudly of itself has said it already.
+        is_marked = level != "warning" or text.startswith(WARNING.upper())
+        shown = text if is_marked else f"{WARNING}{text}"
         line = coloured(safe(as_shown(shown)), sys.stderr)
         if self.log_format == "json":
             line = json_text(self.record.log_row(text, level, self._secrets.hide_in(fields)))

@@ -49,6 +49,18 @@ def test_json_escapes_the_same_characters_and_has_the_same_value() -> None:
         assert json.loads(shown) == value
 
 
+def test_a_warning_is_marked_once(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console("install")
+    for text in ("the clock is behind", "WARNING: this is NOT in the audit log"):
+        console.warn(text)
+    console.progress().warn("WARNING: the metrics were not written")
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: the clock is behind",
+        "WARNING: this is NOT in the audit log",
+        "WARNING: the metrics were not written",
+    ]
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_every_output_is_escaped(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     console = Console("install", log_format="json" if log_format == "json" else "text")
