@@ -17,6 +17,8 @@ from installer.core.errors import HostNotReadyError, MediaError, TamperedError, 
 from installer.core.format.wrong_file import STANDARD_INPUT, directory_error
 from installer.core.limits import CHUNK, MIB
 
+A_FILE = "give the path of a bundle file"
+"""What to do about a bundle that is not there; `open_source` takes more than that."""
 MAX_PADDING = 64 * MIB
 """Zero bytes after a bundle that are counted: the largest block of `dd` and of tapes in use."""
 
@@ -54,8 +56,12 @@ class FileSource:
 
     parallel = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hint: str = A_FILE) -> None:
         """Open `path` for reading.
+
+        Args:
+            path: The file.
+            hint: What the command takes, where this is not one.
 
         Raises:
             UsageError: It does not exist, or is not a regular file or block device.
@@ -67,9 +73,7 @@ class FileSource:
             # O_NONBLOCK: opening a FIFO that nobody writes to must fail below, not hang.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(
-                "no such bundle", where=self.name, hint="give the path of a bundle file, or -"
-            ) from None
+            raise UsageError("no such bundle", where=self.name, hint=hint) from None
         except PermissionError as error:
             hint = "run as root, or make the file readable"
             raise HostNotReadyError(
@@ -78,22 +82,20 @@ class FileSource:
         except OSError as error:
             raise MediaError(f"cannot be opened: {error.strerror}", where=self.name) from None
         try:
-            self.size, self._end = self._measure()
+            self.size, self._end = self._measure(hint)
         except BaseException:
             os.close(self._fd)
             raise
 
-    def _measure(self) -> tuple[int | None, int]:
+    def _measure(self, hint: str) -> tuple[int | None, int]:
         """Return the size of a regular file, else None, and where the bytes end."""
         with self._readable():
             status = os.fstat(self._fd)
         if stat.S_ISDIR(status.st_mode):
-            raise directory_error(Path(self.name))
+            raise directory_error(Path(self.name), hint)
         # Of a socket or terminal, size and offsets would mean nothing.
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
-            raise UsageError(
-                "is not a regular file", where=self.name, hint="give the path of a bundle file, or -"
-            )
+            raise UsageError("is not a regular file", where=self.name, hint=hint)
         # /proc/self/mem calls itself a regular file, and has no end.
         with self._readable():
             end = os.lseek(self._fd, 0, os.SEEK_END)
@@ -197,7 +199,9 @@ def open_source(name: str) -> BundleSource:
         UsageError: There is no such file.
         MediaError: It cannot be opened.
     """
-    return StreamSource(sys.stdin.buffer, STANDARD_INPUT) if name == "-" else FileSource(Path(name))
+    if name == "-":
+        return StreamSource(sys.stdin.buffer, STANDARD_INPUT)
+    return FileSource(Path(name), f"{A_FILE}, or -")
 
 
 class TruncatedError(TamperedError):

@@ -143,8 +143,13 @@ def followed_error(name: str, end: int, zeros: int | None) -> TamperedError:
     )
 
 
-def directory_error(path: Path) -> UsageError:
-    """Return the error for a directory in place of a bundle."""
+def directory_error(path: Path, hint: str) -> UsageError:
+    """Return the error for a directory in place of a bundle.
+
+    Args:
+        path: The directory.
+        hint: What to give instead, where it does not hold one bundle alone.
+    """
     name = str(path)
     try:
         found = sorted(each.name for each in path.iterdir())
@@ -158,9 +163,7 @@ def directory_error(path: Path) -> UsageError:
         )
     tars = [each for each in found if each.endswith(".tar")]
     one = f"give the path of the file in it: {_quoted(str(path / tars[0]))}" if len(tars) == 1 else ""
-    return UsageError(
-        "is a directory, not a bundle", where=name, hint=one or "give the path of a bundle file, or -"
-    )
+    return UsageError("is a directory, not a bundle", where=name, hint=one or hint)
 
 
 def _other_tar(first: bytes, name: str) -> TamperedError | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from installer.core.errors import HostNotReadyError, MediaError, TamperedError, UsageError
-from installer.core.format.bundle_source import FileSource, StreamSource
+from installer.core.format.bundle_source import FileSource, StreamSource, open_source
 from tests.rig import bundlebuild as build
 from tests.rig.needs import lacks, needs
 
@@ -61,6 +61,17 @@ def test_a_bundle_that_is_not_there_is_a_wrong_usage(tmp_path: Path, name: str) 
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="no such bundle"):
         FileSource(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["none.tar", "", "fifo"])
+def test_standard_input_is_offered_only_where_it_is_taken(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError) as caught:
+        open_source(str(tmp_path / name))
+    assert caught.value.hint == "give the path of a bundle file, or -"
+    with pytest.raises(UsageError) as caught:
+        FileSource(tmp_path / name)
+    assert caught.value.hint == "give the path of a bundle file"
 
 
 def test_a_directory_is_not_a_bundle(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import zstandard
 
 from installer.core.errors import TamperedError, UsageError, WaybillError
 from installer.core.format.archive import open_bundle, unsafe_trust_anyone
-from installer.core.format.bundle_source import FileSource, StreamSource
+from installer.core.format.bundle_source import FileSource, StreamSource, open_source
 from installer.core.format.manifest import SUMS
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import BLOCK
@@ -191,7 +191,7 @@ def test_an_incomplete_copy_says_how_much_is_there(tmp_path: Path) -> None:
 def test_a_directory_is_told_with_what_is_in_it(tmp_path: Path) -> None:
     def refused() -> UsageError:
         with pytest.raises(UsageError) as caught:
-            FileSource(tmp_path)
+            open_source(str(tmp_path))
         return caught.value
 
     assert refused().what == "is a directory, not a bundle"
