@@ -165,8 +165,8 @@ def check_approvals(
         )
     except NotApprovedError as error:
         # Copies lose the directory next to the bundle, or its name: so it is said where it was looked for.
-        if error.step == 18 and beside.looked:
-            error.hint = f"{error.hint}; looked in the bundle, and in {', '.join(beside.looked)}"
+        if error.step == 18 and (looked := beside.looked_in()):
+            error.hint = f"{error.hint}; {looked}"
         raise
     return trail.decision
 

@@ -300,7 +300,7 @@ def bundle_verifier(session: Session, source: BundleInput, trace: VerificationTr
         system,
         trust,
         chosen,
-        find_sidecars("-" if is_address(source.path) else source.path, source.approvals),
+        find_sidecars(source.path, source.approvals, published=is_address(source.path)),
         trace,
     )
 

@@ -34,11 +34,19 @@ class Sidecars:
             `approvals/…`; nothing about the files was checked.
         damaged: What is wrong with files and directories that could not be read.
         looked: Where approvals were looked for and what was there, in words.
+        nowhere: Why there is no directory next to the bundle, in words; empty where there may be one.
     """
 
     sources: ApprovalSources = ()
     damaged: tuple[WaybillError, ...] = ()
     looked: tuple[str, ...] = ()
+    nowhere: str = ""
+
+    def looked_in(self) -> str:
+        """Return in words where approvals were looked for; empty where only the bundle could have them."""
+        places = f", and in {', '.join(self.looked)}" if self.looked else ""
+        nowhere = f"; {self.nowhere} (--approvals names one)" if self.nowhere else ""
+        return f"looked in the bundle{places}{nowhere}" if places or nowhere else ""
 
 
 def sidecar_path(bundle: Path) -> Path:
@@ -46,7 +54,7 @@ def sidecar_path(bundle: Path) -> Path:
     return bundle.with_name(bundle.name + SUFFIX)
 
 
-def find_sidecars(bundle: str, more: Sequence[Path] = ()) -> Sidecars:
+def find_sidecars(bundle: str, more: Sequence[Path] = (), *, published: bool = False) -> Sidecars:
     """Read the approvals next to a bundle, and those in further directories.
 
     Copies lose names: a browser adds a number, media without long names change the letters, a link has a name
@@ -56,14 +64,16 @@ def find_sidecars(bundle: str, more: Sequence[Path] = ()) -> Sidecars:
     Args:
         bundle: The bundle as the command names it; `-` for standard input.
         more: Directories that must exist.
+        published: Whether it is named by its address on a server.
 
     Raises:
         UsageError: One of `more` does not exist.
     """
     sources: dict[str, Mapping[str, bytes]] = {}
     damaged: list[WaybillError] = []
-    looked = ["standard input has no directory next to it (--approvals names one)"] if bundle == "-" else []
-    beside = [] if bundle == "-" else sidecar_directories(Path(bundle))
+    looked: list[str] = []
+    what = "an address" if published else "standard input" if bundle == "-" else ""
+    beside = [] if what else sidecar_directories(Path(bundle))
     for directory in dict.fromkeys([*beside, *more]):
         names, fault = _names(directory, required=directory in more)
         if fault is not None:
@@ -80,7 +90,8 @@ def find_sidecars(bundle: str, more: Sequence[Path] = ()) -> Sidecars:
             "cannot be read" if fault else f"{sum(bool(NAME.fullmatch(name)) for name in names)} approvals"
         )
         looked.append(f"{directory} ({there if directory.is_dir() else 'no such directory'})")
-    return Sidecars(tuple(sources.items()), tuple(damaged), tuple(looked))
+    nowhere = f"{what} has no directory next to it" if what else ""
+    return Sidecars(tuple(sources.items()), tuple(damaged), tuple(looked), nowhere)
 
 
 def sidecar_directories(bundle: Path) -> list[Path]:

@@ -82,6 +82,27 @@ def test_a_refusal_says_where_it_was_looked(tmp_path: Path) -> None:
         decide(world, find_sidecars("-"))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("-", "standard input has no directory next to it"),
+        ("oci://r.lan/a:1", "an address has no directory next to it"),
+        ("http://store.lan/a.tar", "an address has no directory next to it"),
+    ],
+)
+def test_a_bundle_without_a_place_of_its_own_is_called_what_it_is(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    world, published = replace(World(), approvals=WITHOUT_OPS), name != "-"
+    with pytest.raises(NotApprovedError) as caught:
+        decide(world, find_sidecars(name, published=published))
+    assert caught.value.hint.endswith(f"; looked in the bundle; {words} (--approvals names one)")
+    with pytest.raises(NotApprovedError) as caught:
+        decide(world, find_sidecars(name, [tmp_path], published=published))
+    looked = f"looked in the bundle, and in {tmp_path} (0 approvals)"
+    assert caught.value.hint.endswith(f"; {looked}; {words} (--approvals names one)")
+
+
 def test_only_a_refusal_for_want_of_approvals_says_where_it_was_looked(tmp_path: Path) -> None:
     world = replace(World(), approvals=WITHOUT_OPS)
     with pytest.raises(NotApprovedError) as caught:
