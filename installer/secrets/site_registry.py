@@ -80,26 +80,33 @@ def has_site_registry(host: Host) -> bool:
         return True
 
 
-def connect(context: Context, site: SiteRegistry, kind: str = REGISTRY) -> Connection:
+def connect(context: Context, site: SiteRegistry, kind: str = REGISTRY, typed: str = "") -> Connection:
     """Return a connection to the registry of the site, with its login; nothing is sent yet.
 
     Args:
         context: The host.
         site: The settings.
         kind: What errors call it.
+        typed: The address on the command line that names it; empty where the settings do.
 
     Raises:
         StoreError: The login or the certificates cannot be used.
         HostNotReadyError: A secret could not be hidden.
     """
     tls = tls_context(context.system, site.address, site.ca_file, SETTINGS)
+    setting, ca_file, settings = f"address in {SETTINGS}", f"ca_file in {SETTINGS}", ""
+    if typed:
+        # The settings say nothing of this server: its CA and its login count once they name it.
+        settings = f"in {SETTINGS}, with {site.address} as address"
+        setting, ca_file = f"the address {typed}", f"ca_file {settings}"
     server = Server(
         kind,
         site.address,
         urlsplit(site.address).hostname or "",
-        f"address in {SETTINGS}",
-        f"give ca_file in {SETTINGS}: the certificate of the CA that issued it",
+        setting,
+        f"give {ca_file}: the certificate of the CA that issued it",
         site.ca_file,
+        settings=settings,
     )
     session = new_session(tls, site.timeout)
     return Connection(server, session, _login(context, site.auth), site.timeout, context.system.effect)

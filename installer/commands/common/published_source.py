@@ -42,17 +42,17 @@ def open_named(session: Session, name: str) -> BundleSource:
 
 def _connection(session: Session, address: Address) -> Connection:
     """Return the connection: with the login and the CA of the site's registry, if that is the server."""
-    site = read_site_registry(session.system)
+    site, typed = read_site_registry(session.system), ""
     if site is None or urlsplit(site.address).netloc.lower() != address.host.lower():
         plain = is_loopback(f"http://{address.host}") and address.scheme != "https"
         if address.scheme == "http" and not plain:
             hint = f"use https://; or name the server in {SETTINGS}, with allow_http: true"
             raise UsageError("http:// to another machine is not used", where=address.text, hint=hint)
-        site = SiteRegistry(f"{'http' if plain else 'https'}://{address.host}")
+        site, typed = SiteRegistry(f"{'http' if plain else 'https'}://{address.host}"), address.text
     elif address.scheme and address.scheme != urlsplit(site.address).scheme:
         hint = f"write {site.address}, as {SETTINGS} has it"
         raise UsageError("has another scheme than the server of this site", where=address.text, hint=hint)
     # Secrets of files belong to a product, which nobody knows yet: most name the repository like it.
     last = address.repository.rpartition("/")[2]
     context = session.context(last if _PRODUCT.fullmatch(last) else "published")
-    return connect(context, site, WEB_SERVER if address.path else REGISTRY)
+    return connect(context, site, WEB_SERVER if address.path else REGISTRY, typed)

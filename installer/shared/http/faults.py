@@ -26,6 +26,7 @@ class Server:
         ca_file: The file with the certificates that count; empty for those of the host.
         proxy: The URL of the proxy; empty for none.
         login: What to do if it wants a certificate of this host.
+        settings: Where its login is, or should be; empty: next to `setting`.
     """
 
     kind: str
@@ -36,6 +37,12 @@ class Server:
     ca_file: str = ""
     proxy: str = ""
     login: str = "use a login with a certificate that the server trusts"
+    settings: str = ""
+
+    @property
+    def by_login(self) -> str:
+        """Where texts send people for its login."""
+        return self.settings or f"next to {self.setting}"
 
     @property
     def name(self) -> str:

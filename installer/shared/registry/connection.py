@@ -280,7 +280,7 @@ class Connection:
         # Whoever answers in place of the registry could name a server of his own here.
         if _origin(realm) != _origin(self._login.realm or self.server.address):
             what = f"the {self.server.kind} wants the login to be sent to another server, {realm[:100]!r}"
-            hint = f"if that is its token server, name it: token_server, next to {self.server.setting}"
+            hint = f"if that is its token server, name it: token_server, {self.server.by_login}"
             raise RegistryError(what, where=where, hint=hint)
         asked = urlsplit(realm)
         url = asked._replace(query="&".join(filter(None, (asked.query, query)))).geturl()

@@ -45,7 +45,7 @@ def refused(server: Server, where: str, status: int, body: bytes) -> RegistryErr
     rows = {
         401: (
             f"{name} refuses the login, or wants one",
-            f"give a login that it knows, next to {server.setting}",
+            f"give a login that it knows, {server.by_login}",
         ),
         403: (
             f"{name} does not permit that to this login",

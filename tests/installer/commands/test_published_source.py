@@ -91,6 +91,27 @@ def test_an_address_that_leads_nowhere_is_named(address: str, code: int, what: s
     assert "secret@" not in found[2]
 
 
+def test_a_fault_of_a_typed_address_leads_to_what_was_typed(bench: Bench) -> None:
+    settings = "etc/waybill/registry.yaml"
+    typed = "oci://127.0.0.1:9/a:1"
+    said = bench.run("verify", typed)[2]
+    assert f"check the address {typed}, whether the server runs" in said
+    assert settings not in said
+    # What stands in the settings of the site is looked for there.
+    (bench.host / settings).write_text("address: http://127.0.0.1:9\n")
+    (bench.host / settings).chmod(0o644)
+    said = bench.run("verify", typed)[2]
+    assert f"check address in {bench.host / settings}" in said
+
+
+def test_a_login_for_a_typed_address_is_asked_for_where_it_counts(bench: Bench) -> None:
+    with FileStore().serve() as store:
+        store.spoil = lambda request: answers(request, 401)
+        said = bench.run("verify", f"http://{store.name}/a.tar")[2]
+    place = bench.host / "etc/waybill/registry.yaml"
+    assert f"give a login that it knows, in {place}, with http://{store.name} as address" in said
+
+
 def test_a_bundle_that_is_not_there_is_named(source: str, bench: Bench) -> None:
     code, _, said = bench.run("verify", source.replace(":1.4.0", ":9"))
     assert code == 18
