@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from bundler.archive.output_file import OutputFile
 from bundler.archive.reading import unverified_bundle
 from bundler.commands.published.server import as_media, connect
 from installer.core.digest import file_digest
-from installer.core.errors import TamperedError, UnfitInputError
+from installer.core.errors import TamperedError, UnfitInputError, UsageError
 from installer.core.limits import CHUNK
 from installer.shared.humanize import size_text
 from installer.shared.progress import Progress
@@ -60,13 +61,18 @@ def pull_bundle(
         ca_file: The certificates that count; None: those of this machine.
 
     Raises:
-        UsageError: It is no address.
+        UsageError: It is no address, or the file is a directory.
         UnfitInputError: The file exists with other content, or cannot be written.
         MediaError: The server cannot be reached, refuses, or failed.
         TamperedError: What came is not a bundle, or not what was published.
     """
     address = parse_address(source)
     path = output or Path(address.name)
+    # Before the server is asked for anything.
+    if path.is_dir():
+        name = shlex.quote(str(path / address.name))
+        hint = f"name the file in it: -o {name}" if output else "give another name: -o FILE"
+        raise UsageError("is a directory, not a file to write", where=str(path), hint=hint)
     with as_media(), closing(PublishedBundle(connect(address, ca_file), address)) as bundle:
         if bundle.sha256 and path.exists() and file_digest(path) == bundle.sha256:
             return _pulled(path, bundle.sha256, changed=False)

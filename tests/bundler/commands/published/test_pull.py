@@ -13,7 +13,7 @@ import pytest
 
 from bundler.commands.published.publish import publish_bundle
 from bundler.commands.published.pull import Pulled, pull_bundle
-from installer.core.errors import MediaError, TamperedError, UnfitInputError
+from installer.core.errors import MediaError, TamperedError, UnfitInputError, UsageError
 from installer.shared.progress import Progress
 from tests.rig import bundlebuild as build
 from tests.rig.filestore import FileStore
@@ -59,6 +59,21 @@ def test_a_file_of_other_content_is_not_replaced(source: str, tmp_path: Path) ->
     with pytest.raises(UnfitInputError, match="exists with other content"):
         pull(source, tmp_path)
     assert (tmp_path / "back.tar").read_bytes() == b"mine"
+
+
+def test_a_directory_is_not_a_file_to_write_and_nothing_is_fetched(
+    source: str, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    with pytest.raises(UsageError, match="is a directory, not a file to write") as caught:
+        pull_bundle(source, tmp_path / "here", Progress())
+    assert caught.value.hint == f"name the file in it: -o {tmp_path}/here/chat-1.4.0.tar"
+    (tmp_path / "here/chat-1.4.0.tar").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UsageError, match="is a directory, not a file to write") as caught:
+        pull_bundle(source, None, Progress())
+    assert caught.value.hint == "give another name: -o FILE"
+    assert gate.seen == []
 
 
 def test_the_name_in_the_address_is_that_of_the_file(
