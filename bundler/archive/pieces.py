@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO
 
+from bundler.archive.checked_reading import read_checked
 from installer.core.digest import sha256_hex
-from installer.core.errors import MediaError
 from installer.core.format.archive import Bundle, Member
 from installer.core.format.tar_header import BLOCK, extent
-from installer.core.limits import CHUNK, KIB, MIB
+from installer.core.limits import KIB, MIB
 from installer.shared.published.document import Blob, Published
 
 Ranges = tuple[tuple[int, int], ...]
@@ -63,7 +62,7 @@ class Cut:
 
 
 def cut(path: Path, bundle: Bundle, size: int, advance: Callable[[int], None]) -> Cut:
-    """Cut a bundle; every byte is read once.
+    """Cut a bundle that is as its list says; every byte is read once.
 
     Args:
         path: The file.
@@ -72,7 +71,8 @@ def cut(path: Path, bundle: Bundle, size: int, advance: Callable[[int], None]) -
         advance: Told the bytes that were read.
 
     Raises:
-        MediaError: The file cannot be read, or shrank.
+        TamperedError: It is truncated, or something is not as listed.
+        MediaError: The file cannot be read, or was changed meanwhile.
     """
     frame, payload, runs = _layout(bundle, size)
     # One hash for the frame, then one for each blob of payload.
@@ -83,27 +83,29 @@ def cut(path: Path, bundle: Bundle, size: int, advance: Callable[[int], None]) -
         [(offset, length, 0) for offset, length in frame]
         + [(offset, length, at) for at, ranges in enumerate(payload, 1) for offset, length in ranges]
     )
-    with path.open("rb") as file:
-        for _, length, at in order:
-            for chunk in _chunks(file, path, length):
-                whole.update(chunk)
-                hashes[at].update(chunk)
-                advance(len(chunk))
+    parts = iter(order)
+    left, part = 0, 0
+
+    def take(data: bytes) -> None:
+        nonlocal left, part
+        view = memoryview(data)
+        whole.update(view)
+        while view:
+            while not left:
+                # What was appended meanwhile is of no part: it is refused at the end.
+                _, left, part = next(parts, (0, len(view), 0))
+            hashes[part].update(view[:left])
+            taken = min(left, len(view))
+            view, left = view[taken:], left - taken
+        advance(len(data))
+
+    read_checked(path, bundle, size, take)
     pieces = tuple(
         Piece(Blob(f"sha256:{found.hexdigest()}", sum(length for _, length in ranges)), tuple(ranges))
         for found, ranges in zip(hashes, [frame, *payload], strict=True)
     )
     blobs = tuple(each.blob for each in pieces)
     return Cut(Published(size, whole.hexdigest(), tuple(runs), blobs[0], blobs[1:]), pieces)
-
-
-def _chunks(file: BinaryIO, path: Path, length: int) -> Iterator[bytes]:
-    while length:
-        chunk = file.read(min(CHUNK, length))
-        if not chunk:
-            raise MediaError("became shorter while it was read", where=str(path), hint="publish it again")
-        length -= len(chunk)
-        yield chunk
 
 
 def _layout(bundle: Bundle, size: int) -> tuple[list[tuple[int, int]], list[Ranges], list[int]]:

@@ -82,12 +82,14 @@ def publish_bundle(
     Raises:
         UsageError: The target is no address, or there is no such bundle.
         UnfitInputError: The target exists with other content, or the bundle has too many files.
-        TamperedError: It is not a bundle.
+        TamperedError: It is not a bundle, it is truncated, or something is not as its list says.
         MediaError: The server cannot be reached, refuses, or failed. The same command continues.
     """
     address = parse_address(target)
     size = path.stat().st_size if path.is_file() else 0
     with unverified_bundle(path) as bundle:
+        # The end first: a truncated copy is refused before gigabytes are read.
+        bundle.read_tail()
         progress.start("read", size)
         made = cut(path, bundle, size, progress.advance)
         progress.done()

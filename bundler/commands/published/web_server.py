@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
+from bundler.archive.checked_reading import UnchangedFile
 from installer.core.errors import UnfitInputError
 from installer.core.limits import CHUNK
 from installer.shared.progress import Progress
@@ -42,6 +43,7 @@ def store_file(
     Raises:
         UnfitInputError: The name has other content.
         RegistryError: The server cannot be reached, refuses, or failed.
+        MediaError: The file was changed meanwhile.
     """
     size = path.stat().st_size
     line = f"{sha256}  {address.name}\n".encode()
@@ -63,7 +65,7 @@ def store_file(
     sent = 0
     if not there or remains:
         progress.start("publish", size)
-        sent = _upload(connection, address, path, f"{address.path}.{sha256[:16]}.part", replace=remains)
+        sent = _upload(connection, address, path, sha256, replace=remains)
         progress.advance(size)
         progress.done()
     # After the file: whoever sees the digest can fetch what has it.
@@ -71,21 +73,27 @@ def store_file(
     return sent + len(line), True
 
 
-def _upload(connection: Connection, address: Address, path: Path, part: str, *, replace: bool) -> int:
-    """Upload a file; return the bytes that were sent.
+def _upload(connection: Connection, address: Address, path: Path, sha256: str, *, replace: bool) -> int:
+    """Upload a file with this digest; return the bytes that were sent.
 
     A server of WebDAV may show a file while it grows, and can rename: it gets another name first. Stores
     without WebDAV show what was stored completely.
     """
     size = path.stat().st_size
+    part = f"{address.path}.{sha256[:16]}.part"
     sent = 0
+
+    def source() -> BinaryIO:
+        # Read again, minutes after it was checked: what comes then must be the same.
+        return cast(BinaryIO, UnchangedFile(path, size, sha256))
+
     if _renames(connection, address):
-        connection.send_file(part, address.text, lambda: path.open("rb"), size)
+        connection.send_file(part, address.text, source, size)
         sent = size
         if _rename(connection, address, part, replace=replace):
             return sent
     # Such a server can be told to forbid this method alone. Then the bytes are sent again.
-    connection.send_file(address.path, address.text, lambda: path.open("rb"), size)
+    connection.send_file(address.path, address.text, source, size)
     return sent + size
 
 
