@@ -22,6 +22,8 @@ from installer.shared.published.document import MAX_BLOBS
 from installer.shared.registry.connection import Connection
 from installer.shared.registry.repository import Document, Repository
 
+_CONTINUES = "run the same command again: it continues, and sends only what the registry does not have yet"
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -93,7 +95,7 @@ def publish_bundle(
         progress.start("read", size)
         made = cut(path, bundle, size, progress.advance)
         progress.done()
-    with closing(connect(address, ca_file)) as connection, as_media():
+    with closing(connect(address, ca_file)) as connection, as_media(address.text):
         if address.path:
             sent, changed = store_file(connection, address, path, made.published.sha256, progress)
         else:
@@ -123,18 +125,19 @@ def _store_artifact(
     }
     progress.start("publish", sum(blob.size for blob in lacking))
     sent = 0
-    for blob, ranges in lacking.items():
-        repository.upload(blob.digest, blob.size, _opener(path, ranges), progress.advance)
-        sent += blob.size
-    progress.done()
-    if not repository.has_blob(oci_digest(config)):
-        repository.put_blob(config)
-        sent += len(config)
-    # Again, after what may have taken minutes: somebody else may have published meanwhile.
-    if _is_there(repository, address, manifest):
-        return sent, False
-    # Last: until then nobody sees that there is something.
-    repository.put(address.tag, manifest)
+    with as_media(address.text, _CONTINUES):
+        for blob, ranges in lacking.items():
+            repository.upload(blob.digest, blob.size, _opener(path, ranges), progress.advance)
+            sent += blob.size
+        progress.done()
+        if not repository.has_blob(oci_digest(config)):
+            repository.put_blob(config)
+            sent += len(config)
+        # Again, after what may have taken minutes: somebody else may have published meanwhile.
+        if _is_there(repository, address, manifest):
+            return sent, False
+        # Last: until then nobody sees that there is something.
+        repository.put(address.tag, manifest)
     return sent + len(manifest.data), True
 
 

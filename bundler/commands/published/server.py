@@ -80,9 +80,16 @@ def _login(host: str) -> Login:
 
 
 @contextmanager
-def as_media() -> Iterator[None]:
-    """Turn what goes wrong with the server into an error of the media."""
+def as_media(address: str = "", after_a_break: str = "") -> Iterator[None]:
+    """Turn what goes wrong with the server into an error of the media.
+
+    Args:
+        address: What the error is about; empty: what was asked of the server.
+        after_a_break: What to do if the connection breaks; given where the server has answered before, and
+            the address is right.
+    """
     try:
         yield
     except RegistryError as error:
-        raise MediaError(error.what, where=error.where, hint=error.hint) from None
+        hint = after_a_break if after_a_break and error.lost else error.hint
+        raise MediaError(error.what, where=address or error.where, hint=hint) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from bundler.archive.checked_reading import UnchangedFile
+from bundler.commands.published.server import as_media
 from installer.core.errors import UnfitInputError
 from installer.core.limits import CHUNK
 from installer.shared.progress import Progress
@@ -18,6 +19,8 @@ OTHER = (
     "what is published is not replaced, because others may have it: publish the bundle under another name, "
     "or remove that one there first"
 )
+_STARTS_AGAIN = "run the same command again: it sends the file from its beginning"
+_COMPLETES = "run the same command again: it sends the digest of the file, which is there"
 _TIMEOUT = 30.0
 _STORED = (200, 201, 204)
 _NO_OPTIONS = (400, 403, 404, 405, 501)
@@ -43,7 +46,7 @@ def store_file(
     Raises:
         UnfitInputError: The name has other content.
         RegistryError: The server cannot be reached, refuses, or failed.
-        MediaError: The file was changed meanwhile.
+        MediaError: It broke off the upload, or the file was changed meanwhile.
     """
     size = path.stat().st_size
     line = f"{sha256}  {address.name}\n".encode()
@@ -65,11 +68,13 @@ def store_file(
     sent = 0
     if not there or remains:
         progress.start("publish", size)
-        sent = _upload(connection, address, path, sha256, replace=remains)
+        with as_media(address.text, _STARTS_AGAIN):
+            sent = _upload(connection, address, path, sha256, replace=remains)
         progress.advance(size)
         progress.done()
     # After the file: whoever sees the digest can fetch what has it.
-    connection.ask("PUT", sums, f"{address.text}.sha256", ok=_STORED, data=line)
+    with as_media(address.text, _COMPLETES):
+        connection.ask("PUT", sums, f"{address.text}.sha256", ok=_STORED, data=line)
     return sent + len(line), True
 
 

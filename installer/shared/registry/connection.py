@@ -250,11 +250,15 @@ class Connection:
         except SlowError:
             return self._slow(where, seconds)
         final = -1 if "certificate" in what or "TLS" in what else 0
-        return RegistryError(what, where=where, hint=hint).with_status(final)
+        fault = RegistryError(what, where=where, hint=hint).with_status(final)
+        fault.lost = not final
+        return fault
 
     def _slow(self, where: str, seconds: float) -> RegistryError:
         what = f"{self.server.name} did not answer within {seconds:.0f} s"
-        return RegistryError(what, where=where, hint="check its load and the network; then try again")
+        fault = RegistryError(what, where=where, hint="check its load and the network; then try again")
+        fault.lost = True
+        return fault
 
     def _log_in(self, challenge: str, url: str, where: str) -> bool:
         """Answer a challenge, `Basic` or `Bearer` as Docker's token protocol has it; False: it cannot be."""

@@ -16,10 +16,12 @@ class RegistryError(HostNotReadyError):
 
     Attributes:
         status: The HTTP status that said so; 0 where none did, -1 for what gets no better by asking again.
+        lost: Whether there was no answer: the connection broke, or the server was too slow.
     """
 
     code = "registry"
     status = 0
+    lost = False
 
     def with_status(self, status: int) -> RegistryError:
         """Note the status, and return the error."""

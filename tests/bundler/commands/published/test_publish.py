@@ -135,14 +135,41 @@ def test_a_publication_that_was_interrupted_goes_on_and_leaves_no_name(
     gate.spoil = lambda request: (
         request.command == "PATCH" and gate.count("PATCH") > 30 and breaks_off(request)
     )
-    with pytest.raises(MediaError, match="broke off the connection"):
+    with pytest.raises(MediaError, match="broke off the connection") as caught:
         publish(path, f"{target}:1.4.0")
+    # The address as it was typed; it has answered before, so nothing of it is to be checked.
+    assert caught.value.where == f"{target}:1.4.0"
+    assert caught.value.hint.startswith("run the same command again: it continues")
     with pytest.raises(MediaError, match="there is no such bundle"):
         pull_bundle(f"{target}:1.4.0", tmp_path / "x.tar", Progress())
     gate.spoil = lambda _request: False
     done = publish(path, f"{target}:1.4.0")
     # What the registry had by then is not sent again.
     assert done.sent < done.size - 3_600_000
+
+
+@pytest.mark.parametrize(("method", "part"), [("PUT", "manifests"), ("POST", "uploads")])
+def test_a_publication_that_breaks_off_anywhere_is_continued_by_the_same_command(
+    target: str, gate: Gate, tmp_path: Path, method: str, part: str
+) -> None:
+    path = bundle(tmp_path / "a.tar", {"docs/CHANGELOG.md": b"# 1\n"})
+    gate.spoil = lambda request: (
+        request.command == method and f"/{part}/" in request.path and breaks_off(request)
+    )
+    with pytest.raises(MediaError, match="broke off the connection") as caught:
+        publish(path, f"{target}:1.4.0")
+    assert caught.value.where == f"{target}:1.4.0"
+    assert caught.value.hint.startswith("run the same command again: it continues")
+    gate.spoil = lambda _request: False
+    assert publish(path, f"{target}:1.4.0").changed
+
+
+def test_an_address_that_never_answered_is_to_be_checked(gate: Gate, target: str, tmp_path: Path) -> None:
+    gate.spoil = breaks_off
+    with pytest.raises(MediaError, match="broke off the connection") as caught:
+        publish(bundle(tmp_path / "a.tar", {"docs/CHANGELOG.md": b"# 1\n"}), f"{target}:1")
+    assert caught.value.where == f"{target}:1"
+    assert caught.value.hint == "check the address: https:// or http://, host and port"
 
 
 def test_a_registry_that_is_full_is_named(target: str, gate: Gate, tmp_path: Path) -> None:

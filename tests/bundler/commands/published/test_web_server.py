@@ -52,8 +52,10 @@ def test_an_upload_that_is_cut_leaves_nothing_under_the_name_and_the_same_comman
     store: FileStore, path: Path, dav: bool, grows: bool
 ) -> None:
     store.dav, store.grows, store.cut = dav, grows, 100_000
-    with pytest.raises(MediaError, match="broke off the connection"):
+    with pytest.raises(MediaError, match="broke off the connection") as caught:
         publish(path, store)
+    assert caught.value.where == f"http://{store.name}{FILE}"
+    assert caught.value.hint.startswith("run the same command again: it sends the file from its beginning")
     assert {FILE, SUMS} & store.files.keys() == set()
     store.cut = 0
     assert publish(path, store)[1]
