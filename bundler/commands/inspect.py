@@ -19,6 +19,7 @@ from bundler.config.secrets.allowances import Allowed
 from installer.core import jsonio
 from installer.core.errors import TamperedError, UsageError
 from installer.core.format import manifest_json
+from installer.core.format.approval_names import NAME
 from installer.core.format.archive import Bundle
 from installer.core.format.destinations import sensitive_destinations, sensitive_lines
 from installer.core.format.entries.health_check import in_words
@@ -128,7 +129,7 @@ def _overview(bundle: Bundle) -> Report:
     layers = {layer.digest for image in manifest.images for layer in image.layers}
     in_layers = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
     signatures = list(bundle.head.signatures)
-    approvals = [name for name in bundle.read_tail() if name.endswith(".json")]
+    approvals = [name for name in bundle.read_tail() if NAME.fullmatch(name)]
     sensitive, words = sensitive_destinations(manifest), used_features(manifest)
     allowed, unread = _allowed(bundle)
     found, counts = inspect_risks.counted(bundle)

@@ -140,9 +140,14 @@ def test_approvals_are_listed_and_called_unchecked(tmp_path: Path) -> None:
     parts = [
         Part("approvals/security-0a1b2c3d.json", b"{}"),
         Part("approvals/security-0a1b2c3d.json.sig", b"x"),
+        Part("approvals/security-0a1b2c3d.json.sigstore.json", b"{}"),
     ]
     path = write(tmp_path, build.plan(approvals=parts))
-    assert "approvals/security-0a1b2c3d.json" in inspect_bundle(path).text
+    report = inspect_bundle(path)
+    (line,) = [line for line in report.text.splitlines() if line.startswith("approvals ")]
+    # Signatures of an approval are none, whatever their names end with.
+    assert line.split()[1:] == ["approvals/security-0a1b2c3d.json"]
+    assert [row["file"] for row in report.document["approvals"]] == ["approvals/security-0a1b2c3d.json"]
     assert "NOT VERIFIED: nobody has checked" in inspect_bundle(path, "approvals").text
 
 
