@@ -278,7 +278,8 @@ def diff(
 ) -> None:
     """Show what changes between two bundles.
 
-    Files, images and layers, configuration and documents, sizes.
+    Files with their sizes, modes, owners and places, images and layers, configuration and documents, and all
+    else that bundle.json says.
     """
     from bundler.commands.diff import diff_bundles
 

@@ -11,7 +11,18 @@ import pytest
 from bundler.commands.diff import Difference, diff_bundles
 from installer.core.errors import UsageError
 from installer.core.format.entries.config_file import OnChange
-from installer.core.format.manifest import ClusterNeeds, Deployment, Image, LinkEntry, ValuesLayer
+from installer.core.format.manifest import (
+    ClusterNeeds,
+    Deployment,
+    DirectoryEntry,
+    HealthCheck,
+    Image,
+    LinkEntry,
+    Manifest,
+    Source,
+    ValuesLayer,
+    WholeImage,
+)
 from installer.core.format.manifest_rules import section_rank
 from tests.rig import bundlebuild as build
 from tests.rig.bundlebuild import FILES, Plan
@@ -99,7 +110,7 @@ def test_added_removed_changed_and_moved_files_are_told_apart(compare: Any) -> N
     new = {path: data for path, data in FILES.items() if path != "config/chatd.yaml.j2"}
     new["bin/linux-amd64/chatd"] = b"v2"
     new["trees/web/new"] = b"new"
-    entries = {"trees/web/empty": {"mode": 0o600}}
+    entries = {"trees/web/empty": {"install": "/srv/empty"}}
     found = compare(build.plan(), build.plan(new, entries=entries))
     assert changes(found) == [
         ("bin/linux-amd64/chatd", "changed"),
@@ -108,6 +119,121 @@ def test_added_removed_changed_and_moved_files_are_told_apart(compare: Any) -> N
         ("trees/web/new", "added"),
     ]
     assert (found.files[0].before, found.files[0].after) == (768, 2)
+
+
+CHATD = "bin/linux-amd64/chatd"
+
+
+def attributes_of(found: Difference) -> list[tuple[str, str, str]]:
+    return [(one.name, one.before, one.after) for change in found.files for one in change.attributes]
+
+
+@pytest.mark.parametrize(
+    ("fields", "change", "attributes", "words"),
+    [
+        ({"mode": 0o700}, "attributes", [("mode", "0755", "0700")], "mode 0755 -> 0700"),
+        ({"owner": "chat:chat"}, "attributes", [("owner", "", "chat:chat")], "owner root:root -> chat:chat"),
+        (
+            {"capabilities": "cap_net_bind_service=ep"},
+            "attributes",
+            [("capabilities", "", "cap_net_bind_service=ep")],
+            "capabilities none -> cap_net_bind_service=ep",
+        ),
+        ({"install": "/opt/b"}, "moved", [("install", "/opt/a", "/opt/b")], "install /opt/a -> /opt/b"),
+        ({"install": ""}, "moved", [("install", "/opt/a", "")], "install /opt/a -> none"),
+        (
+            {"platform": "linux/amd64"},
+            "attributes",
+            [("platform", "", "linux/amd64")],
+            "platform all -> linux/amd64",
+        ),
+    ],
+)
+def test_what_is_said_of_a_file_and_differs_is_shown_and_only_a_new_place_is_a_move(
+    compare: Any, fields: dict[str, Any], change: str, attributes: list[tuple[str, str, str]], words: str
+) -> None:
+    plain = {"install": "/opt/a", "mode": 0o755}
+    old, new = (build.plan(entries={CHATD: {**plain, **more}}) for more in ({}, fields))
+    found = compare(old, new)
+    assert changes(found) == [(CHATD, change)]
+    assert attributes_of(found) == attributes
+    assert f"ATTRIBUTES\n{CHATD}: {words}\n" in found.as_text()
+    (row,) = found.as_json()["files"]
+    assert [(one["name"], one["before"], one["after"]) for one in row["attributes"]] == attributes
+    assert (row["before"], row["after"]) == (768, 768)
+
+
+def test_a_file_with_other_bytes_and_another_owner_shows_both(compare: Any) -> None:
+    new = build.plan(FILES | {CHATD: b"v2"}, entries={CHATD: {"install": "/opt/a", "owner": "chat:chat"}})
+    found = compare(build.plan(entries={CHATD: {"install": "/opt/a"}}), new)
+    assert changes(found) == [(CHATD, "changed")]
+    assert attributes_of(found) == [("owner", "", "chat:chat")]
+
+
+def test_an_emptied_file_is_not_shown_as_one_that_is_gone(compare: Any) -> None:
+    files = {"docs/a.md": b"text\n", "docs/b.md": b"text\n", "docs/d.md": b""}
+    emptied = {"docs/a.md": b"", "docs/c.md": b"", "docs/d.md": b"text\n"}
+    text = compare(build.plan(files), build.plan(emptied)).as_text()
+    rows = {line.split()[-1]: line.split()[:-1] for line in text.splitlines() if " docs/" in line}
+    assert rows == {
+        "docs/a.md": ["changed", "5", "B", "0", "B"],
+        "docs/b.md": ["removed", "5", "B", "-"],
+        "docs/c.md": ["added", "-", "0", "B"],
+        "docs/d.md": ["changed", "0", "B", "5", "B"],
+    }
+
+
+VALUES = {"config/a.yaml": b"{}\n"}
+FIELDS: dict[str, tuple[Any, str]] = {
+    "created": (build.CREATED + 1, '+ "created": "'),
+    "expires": (build.CREATED + 3600 * 86400, '+ "expires": "'),
+    "platforms": (("linux/amd64", "linux/arm64"), '+  "linux/arm64"'),
+    "links": ((LINK,), '+   "target": "empty"'),
+    "directories": ((DirectoryEntry("trees/web", 0o700),), '+   "mode": "0700"'),
+    "deploy": (
+        (Deployment("script", {"apply": "deploy/a.sh", "roll_forward_only": "a column goes"}),),
+        '+   "method": "script"',
+    ),
+    "health": ((HealthCheck("tcp", "127.0.0.1:80"),), '+   "target": "127.0.0.1:80"'),
+    "rollback": ("docs/CHANGELOG.md", '+ "rollback": "docs/CHANGELOG.md"'),
+    "values": ("config/a.yaml", '+ "values": "config/a.yaml"'),
+    "values_schema": ("config/s.json", '+ "values_schema": "config/s.json"'),
+    "values_layers": ((ValuesLayer("cluster", "a", "config/c.yaml"),), '+   "layer": "cluster"'),
+    "source": (Source("a" * 40), f'+  "commit": "{"a" * 40}"'),
+    "upgrade_from": ("1.0.0", '+ "upgrade_from": "1.0.0"'),
+    "cluster": (ClusterNeeds("cluster.peers"), '+  "peers": "cluster.peers",'),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_field_of_the_manifest_differs_in_silence(compare: Any, name: str) -> None:
+    value, words = FIELDS[name]
+    files = {
+        "docs/CHANGELOG.md": b"# 1\n",
+        "config/a.yaml": b"{}\n",
+        "config/c.yaml": b"{}\n",
+        "config/s.json": b"{}\n",
+        "deploy/a.sh": b"#!/bin/sh\n",
+        "trees/web/empty": b"",
+    }
+    entries = {
+        "config/a.yaml": {"kind": "values"},
+        "config/c.yaml": {"kind": "values"},
+        "config/s.json": {"kind": "schema"},
+        "deploy/a.sh": {"kind": "script", "mode": 0o755},
+    }
+    old, new = (build.plan(files, entries=entries, **more) for more in ({}, {name: value}))
+    found = compare(old, new)
+    assert words in "\n".join(found.texts)
+    assert found.files == ()
+    assert "no differences" not in found.as_text()
+    assert "same identity" not in found.as_text()
+
+
+def test_every_field_of_the_manifest_is_compared() -> None:
+    # The first three are in the first line; the others have tests of their own.
+    others = {"product", "version", "sequence", "files", "images", "whole_images"}
+    assert FIELDS.keys() | others == set(Manifest.__dataclass_fields__)
 
 
 def test_texts_are_shown_line_by_line(compare: Any) -> None:
@@ -216,6 +342,26 @@ def test_an_image_of_another_tag_is_changed_and_its_layers_counted(compare: Any)
         ("chat/services:1.4.0 -> chat/services:1.5.0 (linux/amd64)", "changed")
     ]
     assert (found.new_layer_bytes, found.shared_layer_bytes) == (0, 5)
+
+
+def test_images_that_are_stored_otherwise_or_listed_in_another_order_differ(compare: Any) -> None:
+    stored = replace(IMAGE, manifest=IMAGE.config)
+    found = compare(with_images(IMAGE), with_images(stored))
+    assert [each.change for each in found.images] == ["changed"]
+    assert f": manifest {IMAGE.manifest} -> {IMAGE.config}" in found.as_text()
+    six, seven = replace(IMAGE, reference="redis:6"), replace(IMAGE, reference="redis:7")
+    found = compare(with_images(six, seven), with_images(seven, six))
+    assert found.images == ()
+    (text,) = found.texts
+    assert text.startswith("--- old/bundle.json, order of images\n")
+    assert "no differences" not in found.as_text()
+
+
+def test_an_image_that_is_as_its_maker_pushed_it_differs_from_its_copy(compare: Any) -> None:
+    old = with_images(IMAGE)
+    whole = (WholeImage(IMAGE.reference, IMAGE.manifest),)
+    found = compare(old, old.resealed(replace(old.manifest, whole_images=whole)))
+    assert f'+   "digest": "{IMAGE.manifest}"' in "\n".join(found.texts)
 
 
 def test_two_tags_of_one_name_are_two_images(compare: Any) -> None:
