@@ -66,7 +66,7 @@ class OutputFile:
             self.fd = self._open()
             self._direct = self._open_direct()
         except OSError as error:
-            raise _unwritable(path, error, self._option) from None
+            raise unwritable(path, error, self._option) from None
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
@@ -136,7 +136,7 @@ class OutputFile:
             while done < len(view):
                 done += os.pwrite(self.fd, view[done:], offset + done)
         except OSError as error:
-            raise _unwritable(self.path, error, self._option) from None
+            raise unwritable(self.path, error, self._option) from None
 
     def write_parts(self, offset: int, parts: Iterable[bytes]) -> None:
         """Write parts one after the other, starting at `offset`; see `write_at`."""
@@ -153,7 +153,7 @@ class OutputFile:
         try:
             os.ftruncate(self.fd, size)
         except OSError as error:
-            raise _unwritable(self.path, error, self._option) from None
+            raise unwritable(self.path, error, self._option) from None
 
     @property
     def mode(self) -> int:
@@ -200,7 +200,7 @@ class OutputFile:
         except FileExistsError:
             raise
         except OSError as error:
-            raise _unwritable(self.path, error, self._option) from None
+            raise unwritable(self.path, error, self._option) from None
 
     def _hidden_name(self) -> Path:
         return self.path.with_name(f".{self.path.name[:200]}.{os.getpid()}.part")
@@ -256,7 +256,14 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _unwritable(path: Path, error: OSError, option: str) -> UnfitInputError:
+def unwritable(path: Path, error: OSError, option: str) -> UnfitInputError:
+    """Return the error for a file that cannot be written.
+
+    Args:
+        path: The file.
+        error: What the system says.
+        option: The option that names another place, with a blank before it; empty for an argument.
+    """
     elsewhere = f"choose another place{option}"
     directory = shlex.quote(str(path.parent))
     hints = {

@@ -46,7 +46,7 @@ def planned_text(planned: Planned, target: Path, *, show_all: bool) -> str:
         *_requires(manifest),
         f"source      {planned.checkout.as_text()}",
         *_exceptions(planned.config),
-        f"would write {target}, at most {size_text(planned.payload_bytes)}; nothing was written",
+        f"would write {target}, at most {size_text(planned.most_bytes)} without provenance; nothing was written",
     ]
     return "\n".join(lines)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from bundler.archive.image_section import BlobWriter
 from bundler.archive.inputs import UNKNOWN, Collected, collect, creation_time, source_paths
 from bundler.archive.output_file import OutputFile
 from bundler.archive.reading import unverified_bundle
+from bundler.archive.space import check_space
 from bundler.archive.writer import end_of, write_files
 from bundler.config.model import BundleConfig
 from bundler.config.secrets.allowances import Allowed
@@ -35,15 +35,12 @@ from installer.core.errors import Problem, TamperedError, UnfitInputError, Waybi
 from installer.core.format import manifest_json, manifest_rules
 from installer.core.format.manifest import SUMS, FileEntry, Image, Layer, Manifest, blob_path
 from installer.core.format.payload import check_payload
-from installer.core.format.tar_header import END, OCTAL_LIMIT
-from installer.core.limits import LIMITS, MIB
+from installer.core.format.tar_header import BLOCK, END, OCTAL_LIMIT, extent
+from installer.core.limits import LIMITS
 from installer.shared.command.run_record import release_row
 from installer.shared.progress import Progress
 from installer.shared.terminal import interrupts
 
-# A file system that is filled to the last byte breaks other programs.
-RESERVE = 16 * MIB
-"""Bytes that must stay free on the file system of the bundle."""
 _LARGEST = LIMITS.json_integer
 
 
@@ -81,6 +78,15 @@ class Planned:
         """The bytes of layers that several images have; an engine does not tell the sizes of its layers."""
         layers = [layer for image in self.images for layer in image.layers]
         return sum(size for _, size in layers) - sum(size for _, size in set(layers))
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest possible bundle in bytes, without provenance: a small one is mostly its head.
+
+        Raises:
+            UnfitInputError: It has more than readers accept.
+        """
+        return _most_bytes(self, _head_size(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +224,11 @@ def write_bundle(
         UnfitInputError: An input changed or cannot be read, an image is not what its digest says, the disk is
             full, or another bundle has the name. Nothing is left behind.
     """
-    # A full disk at 90 % costs the whole run.
-    _check_space(target, planned)
-    created = planned.manifest.created
     # The payload comes first on the disk; the head goes into the space before it when all digests are known.
     start = _head_size(planned)
+    # A full disk at 90 % costs the whole run.
+    check_space(target, _most_bytes(planned, start))
+    created = planned.manifest.created
     with OutputFile(target) as output:
         # Of what is read: layers are written smaller than that.
         progress.start("read inputs", planned.payload_bytes)
@@ -339,6 +345,13 @@ def _head_size(planned: Planned) -> int:
     return head.size_for(len(sums), len(data))
 
 
+def _most_bytes(planned: Planned, head_bytes: int) -> int:
+    padding = sum(extent(item.entry.size) - item.entry.size for item in planned.collected.inputs)
+    # A header for each blob, and what fills its last block.
+    blobs = (sum(image.blobs for image in planned.images) + 3) * 2 * BLOCK if planned.images else 0
+    return head_bytes + planned.payload_bytes + padding + blobs + len(END)
+
+
 def check_directory(target: Path) -> None:
     """Check that the directory of a file that somebody named exists.
 
@@ -351,20 +364,6 @@ def check_directory(target: Path) -> None:
             "the directory of the output does not exist",
             where=str(target.parent),
             hint=f"create it with `mkdir -p {shlex.quote(str(target.parent))}`, or correct the path",
-        )
-
-
-def _check_space(target: Path, planned: Planned) -> None:
-    parent = target.parent
-    # The directory may not exist yet; its parent is on the same file system.
-    while not parent.exists():
-        parent = parent.parent
-    free, need = shutil.disk_usage(parent).free, planned.payload_bytes + RESERVE
-    if free < need:
-        raise UnfitInputError(
-            f"not enough space: up to {need:,} bytes are needed, {free:,} are free",
-            where=str(parent),
-            hint="free some space, or choose another place with -o",
         )
 
 
