@@ -133,8 +133,23 @@ def _below(tree: InputTree, path: str) -> str:
     return f"{tree.install}/{path}" if tree.install else ""
 
 
-def creation_time(collected: Collected, commit_time: int | None) -> int:
-    """Return the time of the bundle, which all its members have.
+@dataclass(frozen=True, slots=True)
+class CreationTime:
+    """The time of a bundle, which all its members have, and where it comes from.
+
+    Attributes:
+        seconds: Since 1970.
+        origin: What it is, in words for people.
+        renewal: How to get a later one.
+    """
+
+    seconds: int
+    origin: str
+    renewal: str
+
+
+def creation_time(collected: Collected, commit_time: int | None) -> CreationTime:
+    """Return the time of the bundle.
 
     SOURCE_DATE_EPOCH as https://reproducible-builds.org/specs/source-date-epoch/ has it; else the time of the
     commit; else that of the newest input.
@@ -150,10 +165,14 @@ def creation_time(collected: Collected, commit_time: int | None) -> int:
                 f"SOURCE_DATE_EPOCH is {given!r}, which is not a number of seconds since 1970",
                 hint="unset it, or set it to the output of `date +%s`",
             )
-        return int(given)
+        return CreationTime(int(given), "SOURCE_DATE_EPOCH", "set it to a later time, or unset it")
     if commit_time is not None:
-        return commit_time
+        return CreationTime(commit_time, "the time of the commit", "make a new commit")
     # Without git, the newest input is the best available time that two builds agree on.
-    newest = max((Path(item.source).stat().st_mtime for item in collected.inputs if item.source), default=0)
+    times = [(Path(item.source).stat().st_mtime, item.entry.path) for item in collected.inputs if item.source]
+    newest, name = max(times, default=(0, ""))
+    origin = f"the time of the newest file, {name}" if name else "the earliest, as it has no files"
+    origin += ", since there is no commit of git"
     # File times before 1970 or beyond the octal field of tar cannot be stored.
-    return min(max(0, int(newest)), OCTAL_LIMIT - 1)
+    seconds = min(max(0, int(newest)), OCTAL_LIMIT - 1)
+    return CreationTime(seconds, origin, "run `export SOURCE_DATE_EPOCH=$(date +%s)`")

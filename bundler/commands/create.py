@@ -37,6 +37,7 @@ from installer.core.format.manifest import SUMS, FileEntry, Image, Layer, Manife
 from installer.core.format.payload import check_payload
 from installer.core.format.tar_header import BLOCK, END, OCTAL_LIMIT, extent
 from installer.core.limits import LIMITS
+from installer.core.timestamps import format_seconds
 from installer.shared.command.run_record import release_row
 from installer.shared.progress import Progress
 from installer.shared.terminal import interrupts
@@ -154,14 +155,14 @@ def plan_bundle(config: BundleConfig, rules: SourceRules | None = None) -> Plann
     warnings += source_rules.warnings(checkout, rules, name)
     created = creation_time(collected, checkout.time)
     # Counted from the time in the bundle, so that the same inputs give the same expiry.
-    expires = created + config.expires
+    expires = created.seconds + config.expires
     # A commit of last year with `expires: 180d` would make a bundle that no host accepts.
     if expires <= time.time() or expires >= OCTAL_LIMIT:
-        what = (
-            "the bundle would already be expired: its creation time is the time of the commit "
-            "or SOURCE_DATE_EPOCH"
-        )
-        problems.append(Problem("bundle.yaml", what, "make a new commit, or set a longer `expires`"))
+        is_late = expires >= OCTAL_LIMIT
+        what = "would expire later than a bundle can say" if is_late else "would already be expired"
+        what = f"the bundle {what}: its creation time, {format_seconds(created.seconds)}, is {created.origin}"
+        hint = "set a shorter `expires`" if is_late else f"{created.renewal}, or set a longer `expires`"
+        problems.append(Problem("bundle.yaml", what, hint))
     image_sources, resolved = images.resolve(config, problems)
     warnings += images.notes(image_sources)
     if problems:
@@ -169,7 +170,7 @@ def plan_bundle(config: BundleConfig, rules: SourceRules | None = None) -> Plann
         raise UnfitInputError(f"cannot be bundled: {count}", problems=problems)
     manifest = replace(
         config.manifest,
-        created=created,
+        created=created.seconds,
         expires=expires,
         files=tuple(item.entry for item in collected.inputs),
         links=collected.links,
