@@ -40,13 +40,14 @@ def planned_text(planned: Planned, target: Path, *, show_all: bool) -> str:
     ]
     if planned.shared_bytes:
         lines.append(f"shared layers are stored once: {size_text(planned.shared_bytes)} saved")
+    most = size_text(planned.most_bytes)
     lines += [
         "",
         f"{manifest.product} {manifest.version}",
         *_requires(manifest),
         f"source      {planned.checkout.as_text()}",
         *_exceptions(planned.config),
-        f"would write {target}, at most {size_text(planned.most_bytes)} without provenance; nothing was written",
+        f"would write {target}, at most {most} without provenance; nothing was written",
     ]
     return "\n".join(lines)
 

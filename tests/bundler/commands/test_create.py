@@ -224,7 +224,7 @@ class TestFailure:
         small.mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "none", small], check=True)
         try:
-            with pytest.raises(UnfitInputError, match="bytes are needed, 1,048,576 are free"):
+            with pytest.raises(UnfitInputError, match="for other programs, and 1,048,576 are free"):
                 product.create()
             self.nothing(product)
         finally:
