@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,7 +100,7 @@ def find_images(
 
     found = search(at or directory)
     for each in found.unsearched:
-        console.warn(f"not searched: {each}")
+        console.warn_about(replace(each, what=f"not searched: {each.what}"))
     console.result(found.text, found.as_json, asked_for=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bundler.config.used_images.use import ImageUse
 from bundler.image_sources.base import ImageEntry
 from installer.core.errors import Problem, UsageError
 from installer.core.oci.reference import familiar, reference_fault
+from installer.core.semver import parse
 
 _SHOWN = 3
 """Places of one image that the list names."""
@@ -106,6 +107,7 @@ def find_images(directory: Path) -> FoundImages:
         return FoundImages(directory, _by_name(uses, []), (), tuple(unsearched))
     entries = read_entries(directory, searched.VERSION)
     uses, unsearched = used_images(entries)
+    uses = _of_release(uses, entries.images)
     # What was not searched may use them.
     left = [] if unsearched else unused(uses, entries.images)
     names = tuple(_placeholder(entry.name or entry.reference) for entry in left)
@@ -124,6 +126,34 @@ def _by_name(uses: Sequence[ImageUse], listed: Sequence[ImageEntry]) -> tuple[Fo
         )
         for name in sorted(found)
     )
+
+
+def _of_release(uses: Sequence[ImageUse], listed: Sequence[ImageEntry]) -> list[ImageUse]:
+    """Return the uses; one that writes the version as it is refers to the image that is listed by it.
+
+    Which version is made next is known to `create` only, which refuses another one.
+    """
+    known = [name for name in listed_names(listed) or {} if searched.VERSION in name]
+    found = []
+    for use in uses:
+        full = normalise(use.reference) or ""
+        name = next((name for name in known if _is_version_of(full, name)), "")
+        found.append(replace(use, reference=familiar(name)) if name else use)
+    return found
+
+
+def _is_version_of(full: str, name: str) -> bool:
+    """Return whether a full name is a listed one with a version in the place of the version."""
+    count = name.count(searched.VERSION)
+    size, rest = divmod(len(full) - len(name) + count * len(searched.VERSION), count)
+    start = name.index(searched.VERSION)
+    version = full[start : start + size]
+    if rest or not version or name.replace(searched.VERSION, version) != full:
+        return False
+    try:
+        return str(parse(version)) == version
+    except UsageError:
+        return False
 
 
 def _placeholder(text: str) -> str:

@@ -257,7 +257,8 @@ def used_images(entries: Entries) -> tuple[list[ImageUse], list[Problem]]:
     # What steps make of their templates is known once these are rendered.
     _templates(entries, report)
     found, problems, notes = uses.in_steps(entries, report.step_templates)
-    return [*found, *uses.in_trees(entries)], [*problems, *notes]
+    unread = [each for project in entries.projects for each in project.unsearched]
+    return [*found, *uses.in_trees(entries)], list(dict.fromkeys([*unread, *problems, *notes]))
 
 
 def _images(entries: Entries, report: ContentReport, *, images_known: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from installer.shared.strict_yaml import MAX_BYTES
 
 _SECTION = "deploy"
 _FOLDER = f"{_SECTION}/compose"
+_HIDDEN = re.compile(r"^the image of | has build:")
 _MOST = 200
 """Compose files of one project."""
 
@@ -36,6 +38,7 @@ class Project:
         uses: The images that its services use, those of all profiles.
         problems: What would not work on a host.
         warnings: What should be known.
+        unread: Why Compose files of the project could not be read, so that their images are not known.
     """
 
     files: tuple[str, ...]
@@ -44,6 +47,13 @@ class Project:
     uses: list[ImageUse] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    unread: list[Problem] = field(default_factory=list)
+
+    @property
+    def unsearched(self) -> list[Problem]:
+        """Why images of the project are not known."""
+        hidden = (each for each in self.problems if _HIDDEN.search(each.what))
+        return list(dict.fromkeys([*self.unread, *hidden]))
 
     @property
     def is_plain(self) -> bool:
@@ -107,6 +117,7 @@ def read(
         found,
         problems,
         [*reader.warnings, *reader.carried.warnings],
+        reader.unread,
     )
 
 
@@ -142,6 +153,7 @@ class _Reader:
         self.carried = Carried(directory, written)
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.unread: list[Problem] = []
         self.further: list[ImageUse] = []
         self.interpolated: list[str] = []
         # What an `extends` of a document leads to: by the document, and by the path as it is written.
@@ -187,11 +199,15 @@ class _Reader:
             try:
                 with (self.directory / path).open("rb") as file:
                     data = file.read(MAX_BYTES + 1)
-            except OSError:
+            except OSError as error:
                 self.documents[path] = None
+                # A file that is missing or protected is a problem of the entry that names it.
+                what = f"cannot be read: {error.strerror}"
+                self.unread.append(Problem(path, what, "check that it is there, and its permissions"))
                 return None
             found = self.documents[path] = document.read(data, path)
             self.problems += found.problems
+            self.unread += found.problems if found.value is None else []
             if found.value is not None:
                 problems, warnings = schema.check(found)
                 # A place with two problems has one mistake.

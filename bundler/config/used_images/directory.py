@@ -21,7 +21,6 @@ _COMPOSE = re.compile(r"(?:docker-)?compose(?:[.-][A-Za-z0-9_.-]+)?\.ya?ml")
 _QUADLET = (".container", ".volume", ".image")
 _YAML = (".yaml", ".yml", ".json")
 _CHART = "Chart.yaml"
-_HIDDEN = re.compile(r"^the image of | has build:")
 VERSION = "0.0.0-version"
 """Stands for the version of a release that there is not yet: `{version}` in bundle.yaml."""
 VARIABLES = {"WAYBILL_VERSION": VERSION}
@@ -79,9 +78,12 @@ def _file(directory: Path, given: str) -> tuple[list[ImageUse], list[Problem]]:
         # What an override changes is found with the file that it overrides, and by itself.
         found = project.read(directory, [given], VARIABLES)
         # A file that another one completes says little by itself: only what hides an image counts.
-        return found.uses, [each for each in found.problems if _HIDDEN.search(each.what)]
+        return found.uses, found.unsearched
     if name.endswith((*_QUADLET, *_YAML)) and path.is_file() and path.stat().st_size <= LIMITS.document_bytes:
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            return [], [Problem(given, f"cannot be read: {error.strerror}", "check its permissions")]
         if name.endswith(_QUADLET):
             return list(_quadlet(given, QuadletFile(name, data.decode("utf-8", "replace")))), []
         if manifests.is_manifest(data):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from bundler.cli.main import app, arranged, console
 from bundler.commands.find_images import find_images
 from bundler.config.loader import load
 from installer.core.errors import UsageError
+from installer.shared.command.command_line import run_app
 from tests.rig.needs import needs
 from tests.rig.products import add, put
 
@@ -113,6 +116,10 @@ BAD = {
         "the image of service a depends on $TAG",
     ),
     "an image that is built": ({"compose.yaml": "services: {a: {build: .}}\n"}, "service a has build:"),
+    "a Compose file that is no YAML": (
+        {"compose.yaml": "services:\n  a: {image: x:1\nb: [\n"},
+        "chart/compose.yaml:3",
+    ),
     "a manifest that is none": ({"p.yaml": "apiVersion: v1\nkind: Pod\na: [\n"}, "is not YAML"),
 }
 
@@ -123,6 +130,50 @@ def test_what_cannot_be_searched_is_named(tmp_path: Path, files: dict[str, str],
         put(tmp_path, f"chart/{name}", text)
     (problem,) = find_images(tmp_path).unsearched
     assert what in f"{problem.where}: {problem.what}"
+
+
+def test_a_compose_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").symlink_to("none")
+    (problem,) = find_images(tmp_path).unsearched
+    assert str(problem).startswith("compose.yaml: cannot be read: No such file")
+
+
+def test_a_compose_file_of_a_step_that_is_no_yaml_is_named(product_dir: Path) -> None:
+    put(product_dir, "deploy/compose.yaml", "services:\n  a: {image: x:1\nb: [\n")
+    add(product_dir, "deploy:\n  - {method: compose, file: deploy/compose.yaml}\n")
+    (problem,) = find_images(product_dir).unsearched
+    assert problem.where.startswith("deploy/compose.yaml:")
+
+
+def test_what_is_not_searched_has_place_reason_and_remedy_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "compose.yaml", "services: {a: {image: 'x:${TAG}'}}\n")
+    try:
+        assert run_app(console, app, ["find-images", str(tmp_path), "--json"], arranged) == 0
+    finally:
+        console.json_output = False
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning["where"] == "compose.yaml:1"
+    assert warning["what"].startswith("not searched: the image of service a depends on $TAG")
+    assert warning["hint"]
+    assert "\n" not in warning["what"]
+
+
+def test_an_image_with_its_version_in_a_file_is_the_one_that_is_listed_by_it(product_dir: Path) -> None:
+    put(product_dir, "deploy/compose.yaml", "services: {a: {image: 'lan-chat/web:0.1.0'}}\n")
+    step = "deploy:\n  - {method: compose, file: deploy/compose.yaml}\n"
+    add(product_dir, f"images: ['lan-chat/web:{{version}}']\n{step}")
+    assert find_images(product_dir).text == "# 1 of 1 images are listed in bundle.yaml already"
+
+
+def test_a_tag_that_is_no_version_is_another_image(product_dir: Path) -> None:
+    put(product_dir, "deploy/compose.yaml", "services: {a: {image: 'lan-chat/web:latest'}}\n")
+    step = "deploy:\n  - {method: compose, file: deploy/compose.yaml}\n"
+    add(product_dir, f"images: ['lan-chat/web:{{version}}']\n{step}")
+    found = find_images(product_dir)
+    assert [(each.reference, each.is_listed) for each in found.images] == [("lan-chat/web:latest", False)]
+    assert found.unused == ("lan-chat/web:{version}",)
 
 
 def test_an_empty_directory_has_none_and_a_missing_one_is_refused(tmp_path: Path) -> None:
