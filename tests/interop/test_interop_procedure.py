@@ -50,15 +50,19 @@ def check(directory: Path, data: bytes, *, with_space: bool = True, programs: st
     (directory / "check.sh").write_text(script)
     (directory / "release.pub").write_text(build.key()[1])
     (directory / "b.tar").write_bytes(data)
+    space = directory / "space"
+    space.mkdir(exist_ok=True)
     done = subprocess.run(
         ["bash", "check.sh", "b.tar", "release.pub"],
         cwd=directory,
-        env={"PATH": f"{programs}{os.environ['PATH']}", "TMPDIR": str(directory)},
+        env={"PATH": f"{programs}{os.environ['PATH']}", "TMPDIR": str(space)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
+    # Whatever it says: the copy is as large as the bundle, and often in memory.
+    assert list(space.iterdir()) == []
     return done.returncode, done.stdout
 
 
