@@ -171,11 +171,11 @@ def _copy_beside(directory: Path, groups: Sequence[_Group]) -> list[Path]:
             path = directory / name.removeprefix(DIRECTORY)
             write_new(path, data, 0o644)
             made.append(path)
-    except (OSError, UsageError) as error:
+    except (OSError, UsageError, UnfitInputError) as error:
         with suppress(OSError):
             remove_files(reversed(made))
             directory.rmdir()
-        why = error.what if isinstance(error, UsageError) else error.strerror
+        why = error.strerror if isinstance(error, OSError) else error.what
         raise UnfitInputError(
             f"the approvals of others cannot be copied here before the bundle is rewritten: {why}",
             where=str(directory),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive import append
 from bundler.archive.new_file import write_new
+from bundler.archive.output_file import UnwritableError
 from bundler.archive.reading import read_with_tail
 from bundler.signing.bundle import open_locked
 from installer.core.errors import UnfitInputError, os_errors_as
@@ -76,9 +78,18 @@ class StatementFiles:
         return tuple(files)
 
     def _append(self, files: Mapping[str, bytes]) -> None:
-        hint = "nothing was changed; use --sidecar to write the approval next to the bundle"
-        with os_errors_as(UnfitInputError, "cannot be approved", self.path, hint):
+        with os_errors_as(UnfitInputError, "cannot be approved", self.path, _elsewhere):
             append.append(self.fd, self.bundle, files)
+
+
+def _elsewhere(error: OSError) -> str:
+    """Return what to do if a bundle cannot be written to: a full disk takes no file beside it either."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "nothing was changed; free some space, or write the approval to another disk with --output DIR:"
+            " `install --approvals DIR` reads it from there"
+        )
+    return "nothing was changed; use --sidecar to write the approval next to the bundle"
 
 
 def require_whole(path: Path, bundle: Bundle) -> None:
@@ -171,8 +182,24 @@ def add_provenance(path: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _write_sidecar(directory: Path, files: Mapping[str, bytes]) -> None:
     hint = "choose another place with --output DIR; `install --approvals DIR` reads the approval from there"
+    is_new = not directory.exists()
     with os_errors_as(UnfitInputError, "cannot be created", directory, hint):
         directory.mkdir(exist_ok=True)
-    # The statement comes last: an interrupted run must not leave a statement without its signatures.
-    for name, data in reversed(list(files.items())):
-        write_new(directory / name.removeprefix(DIRECTORY), data, 0o644)
+    made = list[Path]()
+    try:
+        # The statement comes last: an interrupted run must not leave a statement without its signatures.
+        for name, data in reversed(list(files.items())):
+            path = directory / name.removeprefix(DIRECTORY)
+            write_new(path, data, 0o644)
+            made.append(path)
+    except BaseException as error:
+        # Signatures of what is not there, and a directory of them, would only be carried along.
+        with suppress(OSError):
+            for path in made:
+                path.unlink()
+            if is_new:
+                directory.rmdir()
+        if isinstance(error, UnwritableError):
+            remedy = error.hint.replace("choose another place", hint)
+            raise UnfitInputError(error.what, where=error.where, hint=remedy) from error
+        raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundler.archive.output_file import OutputFile
-from installer.core.errors import UnfitInputError, UsageError
+from bundler.archive.output_file import OutputFile, UnwritableError
+from installer.core.errors import UsageError
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
@@ -17,7 +17,9 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         mode: Its permission bits.
 
     Raises:
-        UsageError: It exists, or cannot be written; or it would be private, and others could read it there.
+        UsageError: It exists, or cannot be written there; or it would be private, and others could read it
+            there.
+        UnfitInputError: The disk is full, or failed.
     """
     try:
         with OutputFile(path, mode, parents=False) as output:
@@ -33,8 +35,10 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
             output.publish(replace=False)
     except FileExistsError:
         raise file_exists(path) from None
-    except UnfitInputError as error:
-        # A name that somebody typed for a key or a root is a question of usage, not of the release.
+    except UnwritableError as error:
+        # A name that somebody typed for a key or a root is a question of usage. A full disk is none.
+        if not error.of_place:
+            raise
         raise UsageError(error.what, where=error.where, hint=error.hint) from error
 
 

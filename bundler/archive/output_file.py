@@ -26,7 +26,21 @@ from installer.core.errors import LIMITS_OF_THE_SYSTEM, UnfitInputError
 from installer.shared.terminal import interrupts
 
 PAGE = mmap.PAGESIZE
+_OF_THE_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EOPNOTSUPP),
+)
 _LEFTOVER = re.compile(r"\..+\.[0-9]+\.part")
+
+
+class UnwritableError(UnfitInputError):
+    """A file cannot be written.
+
+    Attributes:
+        of_place: Whether the path is at fault, and not the disk, which is full or fails.
+    """
+
+    of_place = False
 
 
 def page_buffer(size: int) -> memoryview:
@@ -256,7 +270,7 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def unwritable(path: Path, error: OSError, option: str) -> UnfitInputError:
+def unwritable(path: Path, error: OSError, option: str) -> UnwritableError:
     """Return the error for a file that cannot be written.
 
     Args:
@@ -277,4 +291,6 @@ def unwritable(path: Path, error: OSError, option: str) -> UnfitInputError:
         **LIMITS_OF_THE_SYSTEM,
     }
     hint = hints.get(error.errno or 0, elsewhere)
-    return UnfitInputError(f"cannot be written: {error.strerror}", where=str(path), hint=hint)
+    found = UnwritableError(f"cannot be written: {error.strerror}", where=str(path), hint=hint)
+    found.of_place = error.errno in _OF_THE_PLACE
+    return found

@@ -12,7 +12,7 @@ from bundler.archive.new_file import write_new
 from bundler.cli.main import app
 from bundler.cli.options import console
 from bundler.trust.root_files import root_bytes
-from installer.core.errors import LIMITS_OF_THE_SYSTEM, UsageError
+from installer.core.errors import LIMITS_OF_THE_SYSTEM, UnfitInputError, UsageError, WaybillError
 from installer.shared.command.command_line import run_app
 from tests.rig.approvaldesk import LATER, encrypted, plan
 from tests.rig.product import Product
@@ -68,23 +68,24 @@ def test_an_approval_goes_to_no_directory_whose_parent_is_not_there(
 
 
 @pytest.mark.parametrize(
-    ("number", "hint"),
+    ("number", "kind", "hint"),
     [
-        (errno.EIO, "choose another place"),
-        (errno.EACCES, "choose a directory that you can write to"),
-        (errno.EROFS, "the file system is read-only: choose another place"),
-        (errno.EDQUOT, "free some space, or choose another place"),
-        (errno.EMFILE, LIMITS_OF_THE_SYSTEM[errno.EMFILE]),
-        (errno.ENOTDIR, "correct the path: a part of it is a file, not a directory"),
+        (errno.EIO, UnfitInputError, "choose another place"),
+        (errno.EACCES, UsageError, "choose a directory that you can write to"),
+        (errno.EROFS, UsageError, "the file system is read-only: choose another place"),
+        (errno.EDQUOT, UnfitInputError, "free some space, or choose another place"),
+        (errno.ENOSPC, UnfitInputError, "free some space, or choose another place"),
+        (errno.EMFILE, UnfitInputError, LIMITS_OF_THE_SYSTEM[errno.EMFILE]),
+        (errno.ENOTDIR, UsageError, "correct the path: a part of it is a file, not a directory"),
     ],
 )
 def test_every_reason_has_a_remedy_and_none_names_an_option_that_the_command_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[WaybillError], hint: str
 ) -> None:
     def fails(*_words: object, **_more: object) -> int:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("bundler.archive.output_file.os.open", fails)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(kind) as caught:
         write_new(tmp_path / "key", b"x", 0o644)
     assert (caught.value.where, caught.value.hint) == (str(tmp_path / "key"), hint)
