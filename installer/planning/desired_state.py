@@ -9,7 +9,7 @@ from functools import partial
 from installer.core.digest import sha256_hex
 from installer.core.errors import HostNotReadyError, Problem
 from installer.core.format.entries.health_check import text_fault, texts, with_texts
-from installer.core.format.health_target import is_template, without_user
+from installer.core.format.health_target import is_template, without_secrets
 from installer.core.format.manifest import FileEntry, HealthCheck, Manifest
 from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
@@ -331,7 +331,7 @@ def _probe_problem(index: int, field: tuple[str, str], text: str, made: Rendered
     form = "text without a NUL character" if b"\0" in data else text_fault(*field, data.decode())
     if not form:
         return None
-    shown = "a text with a secret" if made.confidential else quoted(without_user(data.decode()))
+    shown = "a text with a secret" if made.confidential else quoted(without_secrets(data.decode()))
     what = f"{text} is {shown} with the values of this host, but must be {form}"
     return Problem(where, what, "correct the values files; nothing was changed")
 

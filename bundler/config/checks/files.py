@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.config.checks import placeholders
+from bundler.config.checks import listed, placeholders
 from bundler.config.checks.libraries import Libraries
 from bundler.config.elf import MAGIC
 from bundler.config.entries import Entries
@@ -33,7 +33,11 @@ class _File:
 
 
 def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
-    """Read every file of the bundle that is not in an image, and return problems and warnings."""
+    """Check every file of the bundle that is not in an image, and all texts and names that travel with them.
+
+    Returns:
+        Problems and warnings.
+    """
     problems: list[Problem] = []
     warnings: list[Problem] = []
     libraries = Libraries(_carried(entries))
@@ -50,6 +54,7 @@ def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
         # An archive of images is checked by its source, which would call a pointer no tar file.
         if image.path is not None and image.path.is_file():
             problems += placeholders.check(_head(image.path), image.reference)
+    problems += listed.check(entries)
     # An allowance may be for a file that could not be read.
     if not entries.problems:
         searches = bool(entries.images) and "secrets_skip_images" not in entries.value

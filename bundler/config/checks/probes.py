@@ -17,7 +17,7 @@ from installer.core.format.entries.health_check import (
     text_fault,
     texts,
 )
-from installer.core.format.health_target import MAX_WATCH, without_user
+from installer.core.format.health_target import MAX_WATCH, without_secrets
 from installer.core.format.manifest import HealthCheck
 from installer.shared import strict_yaml
 
@@ -78,7 +78,7 @@ def probe(
         problems.append(Problem(where((*path, key) if key else path), what, "correct it there"))
 
     def must_be(key: str, value: object, form: str) -> None:
-        shown = without_user(value) if isinstance(value, str) else value
+        shown = without_secrets(value) if isinstance(value, str) else value
         note(key, f"{schema_errors.dotted((*path, key))} is {shown!r:.80}, but must be {form}")
 
     numbers = {key: _decimal(entry[key]) for key in _COMPARED if key in entry}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from installer.core.errors import Problem
 from installer.core.format.entries.health_check import text_fault
-from installer.core.format.health_target import without_user
+from installer.core.format.health_target import without_secrets
 from installer.core.schema_errors import did_you_mean
 from installer.shared.child.bounded_child import ExceededError, run_bounded
 from installer.shared.configuration.peers import BUILT_IN as PEERS
@@ -179,7 +179,7 @@ def check(
         return inspect(made, known.words)
     text = made.decode("utf-8")
     if probe and (form := text_fault(*probe, text)):
-        text = without_user(text)
+        text = without_secrets(text)
         return [Problem(name, f"is {text!r:.80} with {known.words}, but must be {form}", "correct it")]
     return []
 

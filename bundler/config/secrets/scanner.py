@@ -11,6 +11,7 @@ from bundler.config.secrets.archives import ContentSearch, Report
 from bundler.config.secrets.search import Finding, pieces
 from installer.core.errors import Problem
 from installer.core.limits import CHUNK
+from installer.shared.secrecy.tokens import tokens_in
 
 HINT = (
     "remove it and change the secret; if it is not a secret, list the file under secrets_allow with a reason"
@@ -87,6 +88,7 @@ def problems_of(found: Iterable[Finding], allowances: Allowances, hint: str) -> 
 
 
 def _of_file(path: str, findings: Sequence[Finding], hint: str) -> list[Problem]:
+    path = hidden(path)
     problems = [
         Problem(f"{path}:{each.line}" if each.line else path, f"contains {each.what}", hint)
         for each in findings[:_MOST]
@@ -94,6 +96,14 @@ def _of_file(path: str, findings: Sequence[Finding], hint: str) -> list[Problem]
     if len(findings) > _MOST:
         problems.append(Problem(path, f"contains {len(findings) - _MOST:,} more such secrets", hint))
     return problems
+
+
+def hidden(name: str) -> str:
+    """Return the name of a file as messages show it, without the tokens in it."""
+    data = os.fsencode(name)
+    for token in sorted(tokens_in(data), reverse=True):
+        data = data[: token.start] + b"***" + data[token.end :]
+    return os.fsdecode(data)
 
 
 def unsearched_of(report: Report, before: str = "") -> list[Problem]:

@@ -20,6 +20,8 @@ _HTTP = re.compile(r"https?://[^\s/?#]+([/?#]\S*)?")
 _TCP = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]@]+):([0-9]{1,5})")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _USER = re.compile(r"(?<=//)[^/?#]*@")
+# A value may be a token; the name before it tells which one is meant.
+_QUERY = re.compile(r"([?&;][^=&;?#]*=)[^&;#]+")
 FORMS = {
     "http": "a URL such as http://127.0.0.1:8080/healthz",
     "tcp": "an address and port such as 127.0.0.1:5432",
@@ -57,6 +59,11 @@ def target_fault(kind: str, target: str) -> str:
 def without_user(url: str) -> str:
     """Return a URL, or what was meant as one, without its user name and password."""
     return _USER.sub("***@", url)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL, or what was meant as one, without user, password and the values of its query."""
+    return _QUERY.sub(r"\1***", without_user(url))
 
 
 def _container(target: str) -> bool:

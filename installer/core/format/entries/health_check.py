@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from installer.core.fields import Value
-from installer.core.format.health_target import FORMS, MAX_WATCH, is_template, target_fault, without_user
+from installer.core.format.health_target import FORMS, MAX_WATCH, is_template, target_fault, without_secrets
 from installer.core.format.manifest import HealthCheck
 from installer.core.format.methods import NAMES
 
@@ -210,7 +210,7 @@ def read_health(value: Value, *, retained: bool) -> HealthCheck:
     if len(document.problems) == known and not retained:
         for name, text in texts(check):
             if not name.startswith("command[") and (form := text_fault(check.kind, name, text)):
-                shown = without_user(text) if name == "target" else text
+                shown = without_secrets(text) if name == "target" else text
                 Value(document, shown, value.at(name)).expected(form, None)
     return check
 

@@ -108,6 +108,14 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(product_dir: Any, key: 
     assert "hunter2" not in problem.what + problem.hint
 
 
+def test_a_token_in_the_query_of_a_url_that_is_refused_is_not_repeated(product_dir: Any) -> None:
+    with pytest.raises(UnfitInputError) as caught:
+        checks(product_dir, "{http: 'http://admin:hunter2@h/?page=1&token=hunter3'}")
+    (problem,) = caught.value.problems
+    assert "is 'http://***@h/?page=***&token=***'" in problem.what
+    assert "hunter" not in problem.what + problem.hint
+
+
 def test_a_template_in_any_text_is_checked_with_the_defaults(product_dir: Any) -> None:
     put(product_dir, "values.yaml", "ca: etc/ca.pem\n")
     with pytest.raises(UnfitInputError) as caught:
