@@ -83,7 +83,7 @@ class StatementFiles:
 
 
 def _elsewhere(error: OSError) -> str:
-    """Return what to do if a bundle cannot be written to: a full disk takes no file beside it either."""
+    """Return what to do if a bundle cannot be written to: a full disk takes no file next to it either."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             "nothing was changed; free some space, or write the approval to another disk with --output DIR:"

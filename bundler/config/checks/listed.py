@@ -27,7 +27,7 @@ def check(entries: Entries) -> list[Problem]:
 
 
 def _texts(entries: Entries) -> Iterator[Problem]:
-    # What is refused for another reason has to be written anew: that is said once.
+    # What is refused for another reason has to be written again: that is said once.
     refused = {(each.where, each.what.split(" ")[0]) for each in entries.problems}
     for path, texts in _listed(entries.value):
         where = entries.document.where(path)
