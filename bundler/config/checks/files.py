@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.config.checks import listed, placeholders
+from bundler.config.checks import placeholders
 from bundler.config.checks.libraries import Libraries
 from bundler.config.elf import MAGIC
 from bundler.config.entries import Entries
 from bundler.config.model import InputFile
-from bundler.config.secrets import scanner
+from bundler.config.secrets import listed, scanner
 from bundler.config.secrets.archives import Report
 from bundler.config.secrets.patterns import is_configuration
 from installer.core.errors import Problem
@@ -54,12 +54,23 @@ def check_files(entries: Entries) -> tuple[list[Problem], list[Problem]]:
         # An archive of images is checked by its source, which would call a pointer no tar file.
         if image.path is not None and image.path.is_file():
             problems += placeholders.check(_head(image.path), image.reference)
-    problems += listed.check(entries)
+    problems += listed.in_texts(entries.document, entries.value, entries.problems, entries.allowances)
+    problems += listed.in_names(_names(entries), entries.allowances)
     # An allowance may be for a file that could not be read.
     if not entries.problems:
         searches = bool(entries.images) and "secrets_skip_images" not in entries.value
         problems += entries.allowances.unused(but_images=searches)
     return problems, [*warnings, *libraries.warnings()]
+
+
+def _names(entries: Entries) -> Iterator[tuple[str, str]]:
+    """Yield how messages name each file, directory and link, and what SHA256SUMS or bundle.json has of it."""
+    yield from ((item.given, item.given) for item in entries.items)
+    for tree in entries.trees:
+        below = [(file.path, file.path) for file in tree.files]
+        below += [(each.path, each.path) for each in tree.directories]
+        below += [(link.path, f"{link.path} {link.target}") for link in tree.links]
+        yield from ((f"{tree.given}/{path}", text) for path, text in below)
 
 
 def _secrets(file: _File, data: bytes) -> Report:

@@ -10,33 +10,38 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bundler.config.entries import Entries
+from bundler.config.secrets.allowances import Allowances
 from bundler.config.secrets.patterns import secrets_in
 from bundler.config.secrets.scanner import hidden
 from installer.core.errors import Problem
 from installer.core.schema_errors import dotted
-from installer.shared.strict_yaml import Path
+from installer.shared.strict_yaml import Document, Path
 
 _NOT_CARRIED = {("trees", "exclude"), ("secrets_allow", "path")}
 """Keys of lists that name files only to leave them out or to let them through."""
 
 
-def check(entries: Entries) -> list[Problem]:
-    """Return a problem for each text of bundle.yaml, and for each name, that has a secret in it."""
-    return [*_texts(entries), *_names(entries)]
+def in_texts(
+    document: Document, value: object, problems: Iterable[Problem], allowances: Allowances
+) -> Iterator[Problem]:
+    """Yield a problem for each text of bundle.yaml that has a secret in it.
 
-
-def _texts(entries: Entries) -> Iterator[Problem]:
+    Args:
+        document: bundle.yaml.
+        value: What of it is valid.
+        problems: What is wrong with its entries.
+        allowances: The exceptions.
+    """
     # What is refused for another reason has to be written again: that is said once.
-    refused = {(each.where, each.what.split(" ")[0]) for each in entries.problems}
-    for path, texts in _listed(entries.value):
-        where = entries.document.where(path)
+    refused = {(each.where, each.what.split(" ")[0]) for each in problems}
+    for path, texts in _listed(value):
+        where = document.where(path)
         if (where, dotted(path)) in refused:
             continue
         # What a list says together, such as `--password` and the word behind it, counts if no part does.
         found = next((found for text in texts if (found := _found(text))), [])
-        place = f"{entries.document.name}: {dotted(path)}"
-        if found and not entries.allowances.let_through(place, found):
+        place = f"{document.name}: {dotted(path)}"
+        if found and not allowances.let_through(place, found):
             hint = (
                 "give the hosts a file with the secret instead, and change the secret; if it is not a secret,"
                 f" list `{place}` under secrets_allow with a reason"
@@ -76,15 +81,15 @@ def _listed(value: Any, path: Path = ()) -> Iterator[tuple[Path, list[str]]]:
         yield path, [value]
 
 
-def _names(entries: Entries) -> Iterator[Problem]:
-    names = [(item.given, item.given) for item in entries.items]
-    for tree in entries.trees:
-        below = [(file.path, file.path) for file in tree.files]
-        below += [(each.path, each.path) for each in tree.directories]
-        below += [(link.path, f"{link.path} {link.target}") for link in tree.links]
-        names += [(f"{tree.given}/{path}", text) for path, text in below]
+def in_names(names: Iterable[tuple[str, str]], allowances: Allowances) -> Iterator[Problem]:
+    """Yield a problem for each name that has a secret in it.
+
+    Args:
+        names: How messages name a file, a directory or a link, and the text to search.
+        allowances: The exceptions.
+    """
     for shown, what in _with_secrets(names):
-        if not entries.allowances.let_through(shown, [what]):
+        if not allowances.let_through(shown, [what]):
             hint = (
                 "rename it, and change the secret; if it is not a secret, list the file under secrets_allow"
                 " with a reason"
