@@ -39,6 +39,8 @@ def print_edited(path: Path, edited: Edited, what: str, part: str = "") -> None:
         lines.append(f"removed signatures of the previous content: {', '.join(edited.dropped)}")
     lines += [each.as_text() for each in file.standings(datetime.now(UTC))]
     archived = str(edited.archived) if edited.archived else ""
+    for warning in edited.warnings:
+        console.warn(warning)
     # The whole root is one command away; here it would hide what has just changed.
     lines.append(f"version {file.root.version}, fingerprint {display_fingerprint(shown.fingerprint)}")
     lines.append(f"see all of it with `bundle trust show {shlex.quote(str(path))}`")

@@ -315,6 +315,7 @@ def sign(
     Several people sign one after the other. Signatures are files next to the root.
     """
     from bundler.commands.trust_sign import attach_to_root, prepare_root, sign_root
+    from bundler.trust.root_files import gap_warnings
 
     form = signing_form(context, key, gpg_key, prepare, attach, public, output)
     if form == "--prepare":
@@ -335,6 +336,8 @@ def sign(
         signed = attach_to_root(path, attach or [], public, now)
     else:
         signed = sign_root(path, required_signers(context, key, gpg_key, password_from), now)
+    for warning in gap_warnings(signed.file.root, path):
+        console.warn(warning)
     console.result(signed.as_text(now), lambda: signed.as_json(now))
 
 

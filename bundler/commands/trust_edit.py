@@ -74,7 +74,7 @@ def set_policy(path: Path, environment: str, policy: Policy | None, now: datetim
         policies = {name: each for name, each in root.environments.items() if name != environment}
         return replace(root, environments=policies | ({environment: policy} if policy else {}))
 
-    return edit(path, change, now)
+    return edit(path, change, now, part=f"environment {environment}")
 
 
 def make_policy(
@@ -170,7 +170,8 @@ def revoke(path: Path, keys: Sequence[str], bundles: Sequence[str], now: datetim
         now: The current time.
 
     Raises:
-        UsageError: A key is not in the root, a bundle is neither, or nothing is given.
+        UsageError: A key is not in the root, a bundle is neither, or nothing is given; or too few
+            owners would be left who can sign a root.
     """
     if not keys and not bundles:
         raise UsageError("nothing to revoke", hint="give --key ID or --bundle IDENTITY")
@@ -184,6 +185,9 @@ def revoke(path: Path, keys: Sequence[str], bundles: Sequence[str], now: datetim
             old, revoked_keys=old.revoked_keys | ids, revoked_bundles=old.revoked_bundles | identities
         ),
         now,
+        # A stolen key is stopped at once, and the gap that it leaves is closed after. Not where nobody could
+        # sign that: hosts would take neither this root nor any later one.
+        allow=lambda gap: gap.place != "role root",
     )
 
 

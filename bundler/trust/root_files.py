@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from bundler.archive.new_file import replace_file, write_new
 from installer.core.document_file import read_document
-from installer.core.errors import TamperedError, UnfitInputError, UsageError, os_errors_as
+from installer.core.errors import Problem, TamperedError, UnfitInputError, UsageError, os_errors_as
 from installer.core.limits import LIMITS
+from installer.core.trust.quorum import Unmet, unmet
 from installer.core.trust.root import Root, fingerprint
 from installer.core.trust.root_json import load_root, parse_root
-from installer.core.trust.rotation import signing_owners
+from installer.core.trust.rotation import open_signers, signing_owners
 from installer.core.trust.signatures import Signature, split_name
 
 
@@ -95,7 +97,7 @@ class RootFile:
     def _standing(self, root: Root, now: datetime) -> RootStanding:
         # Owners are counted, not keys: a person with two keys signs once.
         owners, _ = signing_owners(root, self.data, self.signatures, now)
-        rest = sorted({key.owner for key in root.holders("root")} - set(owners.values()))
+        rest = sorted({key.owner for key in open_signers(root, owners, now)})
         needed = root.roles["root"].threshold if "root" in root.roles else 0
         return RootStanding(root.version, needed, tuple(sorted(owners.values())), tuple(rest))
 
@@ -108,11 +110,13 @@ class Edited:
         file: The root as it is now.
         archived: The file of the version before; None if the same version was changed.
         dropped: Names of signatures that were removed, since they were of other bytes.
+        warnings: What nobody can satisfy any more, each with what to type.
     """
 
     file: RootFile
     archived: Path | None
     dropped: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def load(path: Path) -> RootFile:
@@ -135,19 +139,28 @@ def numbered(path: Path, version: int) -> Path:
     return path.with_name(f"{version}.root.json")
 
 
-def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
+def edit(
+    path: Path,
+    change: Callable[[Root], Root],
+    now: datetime,
+    *,
+    part: str = "",
+    allow: Callable[[Unmet], bool] = lambda _gap: False,
+) -> Edited:
     """Change a root. If hosts may have it already, that makes the next version.
 
     Args:
         path: The root.
         change: Returns the new root; its version is set here.
         now: The current time.
+        part: What is set, `environment NAME`: it has to be satisfiable, whatever it was before.
+        allow: Returns whether the change may leave this unmet.
 
     Returns:
         What was written.
 
     Raises:
-        UsageError: The new root would not be accepted.
+        UsageError: The new root would not be accepted, or nobody could satisfy it.
         UnfitInputError: It cannot be written.
         TamperedError: The old one is not a root.
     """
@@ -155,7 +168,9 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
     # A root that is signed by all may be on hosts. They refuse other content under the same version.
     released = old.complete(now)
     new = replace(change(old.root), version=old.root.version + (1 if released else 0))
-    data = checked_bytes(new, path, "the changed root")
+    # What was unmet before is no fault of this change and may take several changes to close.
+    known = {gap for gap in unmet(old.root) if gap.place != part}
+    data = checked_bytes(new, path, "the changed root", lambda gap: gap in known or allow(gap))
     archived = None
     with os_errors_as(UnfitInputError, "cannot be written", path):
         if released:
@@ -168,7 +183,7 @@ def edit(path: Path, change: Callable[[Root], Root], now: datetime) -> Edited:
             for each in old.signatures:
                 path.with_name(each.name).unlink(missing_ok=True)
     dropped = () if data == old.data else tuple(each.name for each in old.signatures)
-    return Edited(load(path), archived, dropped)
+    return Edited(load(path), archived, dropped, gap_warnings(new, path))
 
 
 def root_bytes(root: Root) -> bytes:
@@ -179,16 +194,19 @@ def root_bytes(root: Root) -> bytes:
     return (json.dumps(root.document(), ensure_ascii=False, sort_keys=True, indent=2) + "\n").encode()
 
 
-def checked_bytes(root: Root, path: Path, name: str) -> bytes:
-    """Return the bytes of a root that hosts would accept.
+def checked_bytes(
+    root: Root, path: Path, name: str, allow: Callable[[Unmet], bool] = lambda _gap: False
+) -> bytes:
+    """Return the bytes of a root that hosts would accept, and whose owners can satisfy it.
 
     Args:
         root: The root.
         path: Its file, for errors.
         name: How errors name it.
+        allow: Returns whether this may be unmet.
 
     Raises:
-        UsageError: Hosts would not accept it.
+        UsageError: Hosts would not accept it, or nobody could satisfy it.
     """
     data = root_bytes(root)
     try:
@@ -197,7 +215,28 @@ def checked_bytes(root: Root, path: Path, name: str) -> bytes:
     except TamperedError as error:
         what = f"hosts would not accept {name}; nothing was written"
         raise UsageError(what, where=str(path), problems=error.problems) from error
+    if gaps := [gap for gap in unmet(root) if not allow(gap)]:
+        what = f"nobody could satisfy {name}; nothing was written"
+        problems = [Problem(gap.place, gap.what, _remedy(gap, path)) for gap in gaps]
+        raise UsageError(what, where=str(path), problems=problems)
     return data
+
+
+def gap_warnings(root: Root, path: Path) -> tuple[str, ...]:
+    """Return what nobody can satisfy in a root, in words, each with what to type."""
+    return tuple(f"{gap.text}; {_remedy(gap, path)}" for gap in unmet(root))
+
+
+def _remedy(gap: Unmet, path: Path) -> str:
+    file, role = quote(str(path)), gap.roles[0]
+    ways = [
+        f"add an owner (`bundle trust add-key {file} KEY.pub --role {role} --owner NAME`)",
+        f"replace a key (`bundle trust rotate {file} --replace ID=KEY.pub`)",
+    ]
+    kind, _, name = gap.place.partition(" ")
+    if kind == "environment":
+        ways.append(f"require less (`bundle trust set-policy {file} {name} --require ROLE`)")
+    return f"{', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def _signatures(path: Path) -> tuple[Signature, ...]:

@@ -12,6 +12,7 @@ from installer.audit.recorder import happened, require
 from installer.commands.common.attempt import attempt
 from installer.commands.common.session import Session
 from installer.core.errors import Problem, RefusedError, WaybillError
+from installer.core.trust.quorum import unmet
 from installer.core.trust.root import Root, display_fingerprint, fingerprint
 from installer.core.trust.root_json import load_root
 from installer.core.trust.root_view import RootView, view
@@ -99,7 +100,7 @@ def trust_update(session: Session, path: Path) -> Updated:
         _tell(session, updated.before, updated.root, updated.fingerprint)
         after = {"version": str(updated.root.version), "fingerprint": updated.fingerprint}
         _record(session, {"verb": "trust update", "before": str(updated.before), **after, "exit": 0})
-        _warn(session, updated.fallen)
+        _warn(session, updated.root, updated.fallen)
         # What is good is in force; what is not is an error all the same, with its exit code.
         if updated.stopped:
             raise _partly(updated.stopped, updated.before, updated.root)
@@ -115,11 +116,14 @@ def _tell(session: Session, before: int, root: Root, digits: str, *, changed: bo
     )
 
 
-def _warn(session: Session, fallen: tuple[Fallen, ...]) -> None:
+def _warn(session: Session, root: Root, fallen: tuple[Fallen, ...]) -> None:
     # The releases keep running: a revocation never stops a service by itself. They are named whatever else is
     # wrong with the media.
     for each in fallen:
         session.ui.warn(each.text())
+    # Nor does a gap that a revocation left: it would be noticed in the night of the next upgrade.
+    for gap in unmet(root):
+        session.ui.warn(f"{gap.text}; ask the owners of the root keys for a root that can be met")
 
 
 def _record(session: Session, row: dict[str, Any], env: str = "") -> None:
@@ -231,7 +235,7 @@ def trust_ensure(
             row = {"verb": "trust ensure", "before": str(done.before or ""), "exit": 0}
             row |= {"version": str(done.root.version), "fingerprint": done.fingerprint}
             _record(session, row, done.environment)
-        _warn(session, done.fallen)
+        _warn(session, done.root, done.fallen)
         if done.stopped:
             raise _partly(done.stopped, done.before, done.root)
     return done

@@ -2,11 +2,19 @@
 
 A policy requires a number of owners in each role. Whether the owners who signed can fill all places is the
 assignment problem; augmenting paths solve it exactly, so that the order of signatures never decides.
+
+`unmet` asks the same of a whole root: the thresholds and policies that too few owners are left for. The desk
+refuses to write such a root, and hosts warn of it. Hosts do not refuse it: a root that revokes a stolen key
+has to take effect at once, also where the key leaves a gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from installer.core.trust.root import Root
 
 
 def assign_owners(
@@ -50,5 +58,77 @@ def assign_owners(
 
 
 def fold_owner(owner: str) -> str:
-    """Return an owner's name as it is compared: two spellings in upper and lower case are one person."""
-    return owner.casefold()
+    """Return an owner's name as it is compared: what people read as the same name is one person.
+
+    Case, runs of white space and the forms of Unicode for one letter make no difference.
+    """
+    # Folding can make letters that are composed again: the form is made once more at the end.
+    folded = unicodedata.normalize("NFKC", owner).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """One threshold, or one policy, that nobody can satisfy.
+
+    Attributes:
+        place: What is not met: `role NAME` or `environment NAME`.
+        what: Why, in words.
+        roles: The roles that lack owners.
+    """
+
+    place: str
+    what: str
+    roles: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Place and reason as one sentence."""
+        return f"{self.place}: {self.what}"
+
+
+def unmet(root: Root) -> tuple[Unmet, ...]:
+    """Return everything that the keys of a root, without those that are revoked, cannot satisfy."""
+    found = []
+    for name, role in sorted(root.roles.items()):
+        owners = len({fold_owner(key.owner) for key in root.holders(name)})
+        if owners < role.threshold:
+            # Keys are not counted here: several can be of one person.
+            left = "1 owner has" if owners == 1 else f"{owners or 'no'} owners have"
+            asks = "1 owner" if role.threshold == 1 else f"{role.threshold} owners"
+            what = f"signatures of {asks} are required, but {left} a key that is not revoked"
+            found.append(Unmet(f"role {name}", what, (name,)))
+    for name, policy in sorted(root.environments.items()):
+        ways = [root.needs(policy)]
+        if policy.break_glass:
+            glass = root.roles["break-glass"].threshold
+            ways.append({"release": ways[0]["release"], "break-glass": glass})
+        short = sorted({role for needs in ways for role in short_roles(root, needs)})
+        if short:
+            what = f"the policy cannot be met: too few owners have a key for {', '.join(short)}"
+            found.append(Unmet(f"environment {name}", what, tuple(short)))
+    return tuple(found)
+
+
+def short_roles(
+    root: Root,
+    needs: Mapping[str, int],
+    same: Callable[[str], str] = fold_owner,
+    *,
+    with_revoked: bool = False,
+) -> list[str]:
+    """Return the roles that get too few owners, although each owner signs as well as possible.
+
+    Args:
+        root: The keys and roles.
+        needs: Number of owners that each role requires.
+        same: Makes names of one person equal.
+        with_revoked: Whether keys count that are revoked.
+    """
+    held = {
+        role: [root.keys[keyid] for keyid in root.roles[role].keys] if with_revoked else root.holders(role)
+        for role in needs
+    }
+    owners = {role: frozenset(same(key.owner) for key in keys) for role, keys in held.items()}
+    filled = assign_owners(needs, owners)
+    return [role for role in needs if len(filled[role]) < needs[role]]

@@ -2,6 +2,10 @@
 
 `schemas/v1/root.schema.json` says the same for editors; what a schema cannot say (an id is the hash of its
 key, a threshold can be met by different people) is added here.
+
+Whether two keys are of one person is decided by `quorum.fold_owner` wherever signatures count. Here names are
+compared as the first versions did, and revoked keys count: a host must be able to read the root that it has.
+`quorum.unmet` says what such a root cannot do.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from installer.core.document_file import read_document
 from installer.core.errors import MediaError, TamperedError, UntrustedError, WaybillError
 from installer.core.fields import Document, Value
 from installer.core.jsonio import loads_strict
-from installer.core.trust.quorum import assign_owners, fold_owner
+from installer.core.trust.quorum import short_roles
 from installer.core.trust.root import (
     APPROVERS,
     BUILDER,
@@ -167,7 +171,7 @@ def _role(value: Value, keys: Mapping[str, TrustedKey], listed: frozenset[str]) 
     for keyid in ids:
         if keyid not in listed:
             named.note(f"names {keyid}, which is not in `keys`")
-    owners = {fold_owner(keys[keyid].owner) for keyid in ids if keyid in keys}
+    owners = {keys[keyid].owner.casefold() for keyid in ids if keyid in keys}
     if threshold > len(owners) and all(keyid in keys for keyid in ids):
         count = "1 owner" if len(owners) == 1 else f"{len(owners)} owners"
         least.note(f"is {threshold}, but the keys of the role have only {count}")
@@ -234,11 +238,6 @@ def _check_policy(value: Value, root: Root, policy: Policy) -> None:
     if policy.break_glass:
         wanted.append({"release": wanted[0]["release"], "break-glass": root.roles["break-glass"].threshold})
     for needs in wanted:
-        owners = {
-            role: frozenset(fold_owner(root.keys[keyid].owner) for keyid in root.roles[role].keys)
-            for role in needs
-        }
-        filled = assign_owners(needs, owners)
-        if short := [role for role in needs if len(filled[role]) < needs[role]]:
+        if short := short_roles(root, needs, str.casefold, with_revoked=True):
             what = f"cannot be met: there are too few owners for {', '.join(short)}"
             value.note(what, "an owner counts for one role only: add more owners")

@@ -6,7 +6,7 @@ one names have signed its exact bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 
 from installer.core.errors import ExpiredError, Problem, RefusedError, TamperedError, UntrustedError
@@ -16,7 +16,7 @@ from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Root
 from installer.core.trust.root_json import parse_root
 from installer.core.trust.signature_check import Accepted, Rejected, check_signature
-from installer.core.trust.signatures import Signature
+from installer.core.trust.signatures import Signature, TrustedKey
 
 
 def check_successor(
@@ -93,6 +93,21 @@ def signing_owners(
     return owners, [each for each in verdicts if isinstance(each, Rejected)]
 
 
+def open_signers(root: Root, signed: Container[str], now: datetime) -> tuple[TrustedKey, ...]:
+    """Return the keys of the role `root` that can still add an owner's signature.
+
+    Args:
+        root: Whose role counts.
+        signed: The folded names of the owners who have signed.
+        now: The time.
+    """
+    return tuple(
+        key
+        for key in root.holders("root")
+        if fold_owner(key.owner) not in signed and (key.not_after is None or now <= key.not_after)
+    )
+
+
 def _require(
     root: Root, data: bytes, signatures: Sequence[Signature], whose: str, where: str, now: datetime
 ) -> None:
@@ -108,10 +123,13 @@ def _require(
     owners, rejected = signing_owners(root, data, signatures, now)
     if len(owners) < role.threshold:
         has = f"only {', '.join(sorted(owners.values()))}, not by" if owners else "none of"
-        who = ", ".join(f"{key.owner} ({key.scheme} {key.keyid8})" for key in root.holders("root"))
+        able = open_signers(root, owners, now)
+        who = ", ".join(f"{key.owner} ({key.scheme} {key.keyid8})" for key in able)
         raise UntrustedError(
             f"is signed by {has} the {role.threshold} owners that {whose} requires",
             where=where,
-            hint=f"may sign: {who or 'nobody'}: `bundle trust sign root.json --key KEY`",
+            hint=f"can still sign: {who}: `bundle trust sign root.json --key KEY`"
+            if who
+            else "nobody else can sign it: ask the owners of the root keys for a root that they can sign",
             problems=[Problem(item.file, item.reason, item.hint) for item in rejected],
         )

@@ -7,7 +7,7 @@ import pytest
 from installer.core.trust.root import fingerprint
 from installer.state.trust_store import ROOT_FILE
 from tests.rig.bench import Bench, release
-from tests.rig.trustworld import headed, write_root
+from tests.rig.trustworld import headed, person, write_root
 
 
 @pytest.mark.parametrize("verb", ["update", "ensure"])
@@ -62,3 +62,24 @@ def test_who_begins_again_with_another_root_is_told_what_it_does_not_admit(bench
     assert code == 0
     assert [each["version"] for each in document["not_admitted"]] == ["1.4.0"]
     assert "is now revoked" in document["warnings"][0]["what"]
+
+
+@pytest.mark.parametrize("verb", ["update", "ensure"])
+def test_the_command_warns_of_what_nobody_can_sign_by_the_new_root_and_takes_it(
+    bench: Bench, verb: str
+) -> None:
+    bench.trust(headed(1, "Ann"))
+    new = bench.stick / "new"
+    first = write_root(new, "1.root.json", headed(1, "Ann"), "Ann")
+    gone = frozenset({person("Sec").key.keyid})
+    write_root(new, "2.root.json", headed(2, "Ann", revoked_keys=gone), "Ann")
+    words = ["trust", "update", str(new)]
+    if verb == "ensure":
+        given = fingerprint(first.read_bytes())
+        words = ["trust", "ensure", str(first), "--fingerprint", given, "--update", str(new)]
+    code, document, _ = bench.run(*words)
+    assert (code, document["to"]["sequence"]) == (0, 2)
+    role, policy = (each["what"] for each in document["warnings"])
+    assert role.startswith("role security: signatures of 1 owner are required, but no owners have a key")
+    assert policy.startswith("environment production: the policy cannot be met: ")
+    assert "too few owners have a key for security; ask the owners of the root keys" in policy

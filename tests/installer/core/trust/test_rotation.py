@@ -140,3 +140,21 @@ def test_signatures_without_end_are_refused() -> None:
     check_successor(headed(1, "Ann"), data, signed(data, "Ann") * 32, "root.json", NOW)
     with pytest.raises(TamperedError, match="more than 64"):
         check_successor(headed(1, "Ann"), data, signed(data, "Ann") * 40, "root.json", NOW)
+
+
+def test_the_refusal_names_only_owners_who_can_still_sign() -> None:
+    old = headed(1, "Ann", "Ben", "Cid", "Dan", threshold=3)
+    late = replace(person("Dan").key, not_after=NOW - timedelta(days=1))
+    old = replace(
+        old,
+        keys={**old.keys, late.keyid: late},
+        revoked_keys=frozenset({person("Cid").key.keyid}),
+    )
+    data = encoded(headed(2, "Ann"))
+    for names, hint in (
+        (("Ann",), f"can still sign: Ben (cosign {person('Ben').key.keyid8}): `bundle trust sign"),
+        (("Ann", "Ben"), "nobody else can sign it: "),
+    ):
+        with pytest.raises(UntrustedError) as caught:
+            check_successor(old, data, signed(data, *names), "root.json", NOW)
+        assert caught.value.hint.startswith(hint)
