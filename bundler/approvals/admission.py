@@ -15,6 +15,7 @@ from bundler.approvals.approval import ApprovalRequest
 from installer.core.errors import ExpiredError, UntrustedError, UsageError
 from installer.core.schema_errors import spelling_hint
 from installer.core.timestamps import format_time
+from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import APPROVERS, Root
 from installer.core.trust.verifier import PRODUCTION
 from installer.core.verify import VerifiedBundle
@@ -190,7 +191,7 @@ def owner_warnings(root: Root, request: ApprovalRequest, verified: VerifiedBundl
     elif not root.environments:
         found.append("the root has no policies: hosts that trust it require no approvals")
     # One owner counts once, whatever the number of keys and roles.
-    if owner in {each.owner for each in verified.evidence.accepted}:
+    if fold_owner(owner) in {fold_owner(each.owner) for each in verified.evidence.accepted}:
         found.append(f"{owner} has released this bundle: hosts do not count an approval by the same owner")
     if policy is not None and request.role != BREAK_GLASS and request.role not in root.needs(policy):
         found.append(f"{request.environment} does not require the role {request.role}")

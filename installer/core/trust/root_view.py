@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from installer.core.timestamps import format_time
+from installer.core.trust.quorum import fold_owner
 from installer.core.trust.root import Policy, Root, display_fingerprint, fingerprint
 from installer.core.trust.signatures import TrustedKey
 
@@ -133,7 +134,7 @@ def view(root: Root, data: bytes, now: datetime) -> RootView:
         The view.
     """
     rows = []
-    for keyid, key in sorted(root.keys.items(), key=lambda item: (item[1].owner.casefold(), item[0])):
+    for keyid, key in sorted(root.keys.items(), key=lambda item: (fold_owner(item[1].owner), item[0])):
         roles = tuple(sorted(name for name, role in root.roles.items() if keyid in role.keys))
         over = key.not_after is not None and now > key.not_after
         state: Literal["in force", "expired", "revoked"] = "expired" if over else "in force"

@@ -271,3 +271,11 @@ def test_a_root_without_policies_is_told_as_hosts_take_it(desk: ApprovalDesk, en
     code, _, err = desk.approve(env=env)
     assert code == 0, err
     assert said in err
+
+
+def test_the_owner_who_released_a_bundle_is_warned_also_under_another_spelling(desk: ApprovalDesk) -> None:
+    made = root(expires=LATER, environments={"production": Policy({"release": 1, "ops": 1})})
+    keys = {k: replace(key, owner="REA" if key.owner == "Sec" else key.owner) for k, key in made.keys.items()}
+    desk.root(replace(made, keys=keys))
+    code, _, err = desk.approve()
+    assert (code, "warning: REA has released this bundle" in err) == (0, True), err
