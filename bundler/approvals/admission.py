@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bundler.approvals.approval import ApprovalRequest
+from bundler.config.durations import parse_expiry
 from installer.core.errors import ExpiredError, UntrustedError, UsageError
 from installer.core.schema_errors import spelling_hint
 from installer.core.timestamps import format_time
@@ -196,3 +197,25 @@ def owner_warnings(root: Root, request: ApprovalRequest, verified: VerifiedBundl
     if policy is not None and request.role != BREAK_GLASS and request.role not in root.needs(policy):
         found.append(f"{request.environment} does not require the role {request.role}")
     return found
+
+
+def age_warnings(root: Root, request: ApprovalRequest, since: datetime, now: datetime) -> list[str]:
+    """Return, in words, that the policy counts the approval for a shorter time than it states.
+
+    Args:
+        root: The root that hosts trust.
+        request: What the approver states; valid.
+        since: When the approval begins.
+        now: The time.
+    """
+    policy = root.environments.get(request.environment)
+    stated = parse_expiry(request.expires, now)
+    if (
+        policy is None
+        or not policy.max_age_days
+        or stated <= (ends := since + timedelta(policy.max_age_days))
+    ):
+        return []
+    days = "1 day" if policy.max_age_days == 1 else f"{policy.max_age_days} days"
+    what = f"{request.environment} counts approvals for {days} at most: this one counts until "
+    return [what + f"{format_time(ends)}, although it is valid until {format_time(stated)}"]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from bundler.approvals.admission import BREAK_GLASS, Admission, check_environment, check_role
+from bundler.approvals.admission import BREAK_GLASS, Admission, age_warnings, check_environment, check_role
 from bundler.approvals.approval import AddedStatement, ApprovalRequest, check_request, make_approval
 from bundler.approvals.attached import (
     Attachment,
@@ -61,7 +61,13 @@ class Repaired:
 
 
 def admit(
-    path: Path, request: ApprovalRequest, trust: Trust, progress: Progress, *, has_root: bool
+    path: Path,
+    request: ApprovalRequest,
+    trust: Trust,
+    progress: Progress,
+    *,
+    has_root: bool,
+    since: datetime | None = None,
 ) -> Admission:
     """Verify a bundle, all of it, and check what an approver asks for, before anybody is asked to sign.
 
@@ -71,6 +77,7 @@ def admit(
         trust: The root that hosts trust, or the one key that has to have released the bundle.
         progress: Receives the bytes that are checked.
         has_root: Whether `trust` is a root, which knows environments and roles.
+        since: When the approval begins; None: now.
 
     Raises:
         UsageError: The request is not valid, or the role or the environment is unknown.
@@ -101,6 +108,7 @@ def admit(
         risks, counts = inspect_risks.counted(bundle)
         if has_root:
             warnings += contradictions(path, bundle, trust.root, request, now)
+            warnings += age_warnings(trust.root, request, since or now, now)
     notes = (*verified.notes, *warnings)
     return Admission(verified, request, trust.root if has_root else None, tuple(risks), counts, notes)
 
@@ -128,7 +136,8 @@ def admit_attachment(
     check_counts(attachment, trust.root if has_root else None, trust.now())
     if isinstance(attachment.content, Provenance):
         return None
-    admission = admit(path, attachment.request, trust, progress, has_root=has_root)
+    since = attachment.content.not_before
+    admission = admit(path, attachment.request, trust, progress, has_root=has_root, since=since)
     _require_identity(attachment.content.identity, admission.verified.identity)
     return admission
 
@@ -169,7 +178,7 @@ def approve_bundle(
         What was added; without files if the same key has given the same approval before.
 
     Raises:
-        UsageError: The request is not valid.
+        UsageError: The request is not valid, or the same key has given the same approval for longer.
         UnfitInputError: The approval cannot be written, there are too many, or an append was interrupted
             before.
         BusyError: Another process signs or approves the bundle.

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from bundler.approvals.approval import ApprovalRequest
+from bundler.approvals.withdraw import own_approvals, withdraw
 from bundler.commands import approve
+from installer.core.errors import UsageError
+from installer.core.timestamps import format_time
 from tests.rig.approving import ASKED, OPS, tail
 from tests.rig.trustworld import NOW, TEAM, World, person
 
@@ -83,4 +86,27 @@ def test_an_approval_is_prepared_once(path: Path) -> None:
     first = approve.prepare_approval(path, ASKED, NOW)
     data = first.path.read_bytes()
     assert approve.prepare_approval(path, ASKED, LATER).sha256 == first.sha256
+    assert first.path.read_bytes() == data
+
+
+@pytest.mark.parametrize("asked", ["7d", format_time(NOW + timedelta(days=7))], ids=["a duration", "a time"])
+def test_an_approval_for_a_shorter_time_than_one_that_is_there_is_refused(path: Path, asked: str) -> None:
+    shorter = replace(ASKED, expires=asked)
+    given = approve.approve_bundle(path, OPS, replace(ASKED, expires="400d"), NOW).files
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="this key has approved the same until") as caught:
+        approve.approve_bundle(path, OPS, shorter, LATER)
+    assert caught.value.where == given[0]
+    assert "--withdraw --role ops --env production --key KEY" in caught.value.hint
+    assert path.read_bytes() == before
+    # Once it is withdrawn, the shorter one is given.
+    withdraw(path, own_approvals(path, [OPS.keyid8], "ops", "production"))
+    assert approve.approve_bundle(path, OPS, shorter, LATER).files
+
+
+def test_a_prepared_statement_for_a_longer_time_is_not_kept_for_a_shorter_one(path: Path) -> None:
+    first = approve.prepare_approval(path, replace(ASKED, expires="400d"), NOW)
+    data = first.path.read_bytes()
+    with pytest.raises(UsageError):
+        approve.prepare_approval(path, replace(ASKED, expires="7d"), LATER)
     assert first.path.read_bytes() == data

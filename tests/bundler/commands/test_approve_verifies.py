@@ -279,3 +279,13 @@ def test_the_owner_who_released_a_bundle_is_warned_also_under_another_spelling(d
     desk.root(replace(made, keys=keys))
     code, _, err = desk.approve()
     assert (code, "warning: REA has released this bundle" in err) == (0, True), err
+
+
+@pytest.mark.parametrize(("expires", "warned"), [("31d", True), ("30d", False), ("14d", False)])
+def test_an_approval_for_longer_than_the_policy_counts_it_is_warned_of(
+    desk: ApprovalDesk, expires: str, *, warned: bool
+) -> None:
+    desk.root(root(expires=LATER, environments={"production": replace(PRODUCTION, max_age_days=30)}))
+    code, _, err = desk.approve("--expires", expires)
+    said = "warning: production counts approvals for 30 days at most: this one counts until"
+    assert (code, said in err) == (0, warned), err
