@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from bundler.archive.reading import read_limited
 from bundler.signing.secret_source import refuse_private_key
+from installer.core.document_file import other_kind
 from installer.core.errors import UsageError
 from installer.core.format.bundle_source import open_source
 from installer.core.format.manifest import Manifest
@@ -29,6 +31,12 @@ from installer.core.verify import (
 )
 from installer.shared.command.run_record import release_row
 from installer.shared.progress import Progress
+
+_PUBLIC = re.compile(r"-----BEGIN (PGP )?PUBLIC KEY")
+_KEY_HINT = (
+    "give a public key here: NAME.pub of `bundle keygen` or cosign, or an armored GPG key; "
+    "a root.json is given with --root"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +116,9 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
     """Read what to trust: one pinned public key, or a root.
 
     Raises:
-        UsageError: Neither or both are given, or the key cannot be read.
+        UsageError: Neither or both are given, the key cannot be read, or a file is of another kind.
         UntrustedError: There is no such root.
-        TamperedError: It is not a root.
+        TamperedError: The root or the key is damaged.
     """
     if root is not None and key is None:
         return Trust(load_root(root)[0], lambda: datetime.now(UTC))
@@ -120,6 +128,12 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
             hint="give either --key NAME.pub or --root root.json",
         )
     # A key has a few hundred bytes; a bundle given by mistake has gigabytes.
-    text = read_limited(key, MIB).decode("ascii", "replace")
+    text = read_limited(key, MIB, _KEY_HINT).decode("ascii", "replace")
     refuse_private_key(text, str(key))
+    # Only what begins as a key can be a damaged one; all else was mixed up.
+    is_json = text.lstrip().startswith("{")
+    if is_json or not _PUBLIC.search(text):
+        kind = "a JSON document" if is_json else other_kind(text.encode())
+        what = f"is {kind}, not a public key" if kind else "is not a public key"
+        raise UsageError(what, where=str(key), hint=_KEY_HINT)
     return pinned_key_trust(text, str(key))

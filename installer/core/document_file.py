@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,11 +20,22 @@ REMEDY = (
     "an editor, a mail program or a version control system changed the text of this file: bring the original "
     "again, inside a tar or zip archive, and do not open it on the way"
 )
+_ARMOR = re.compile(rb"\s*-----BEGIN (?:[A-Z0-9 ]{0,60}(?=PRIVATE KEY))?([A-Z ]{1,60})-----")
+_ARMORED = {
+    b"PUBLIC KEY": "a public key",
+    b"PGP PUBLIC KEY BLOCK": "a public key",
+    b"PRIVATE KEY": "a PRIVATE key",
+    b"PRIVATE KEY BLOCK": "a PRIVATE key",
+    b"PGP SIGNATURE": "a signature",
+    b"CERTIFICATE": "a certificate",
+}
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
-def read_document(path: Path, limit: int, *, follow: bool = True) -> bytes:
+def read_document(
+    path: Path, limit: int, *, follow: bool = True, look: Callable[[bytes], None] = lambda _data: None
+) -> bytes:
     """Read a whole document from media.
 
     Args:
@@ -31,6 +43,7 @@ def read_document(path: Path, limit: int, *, follow: bool = True) -> bytes:
         limit: Largest size in bytes.
         follow: Whether a symbolic link in the last component is followed: yes for a file that somebody named,
             no for one that was found.
+        look: Called with what was read before its size counts; it raises if that is something else.
 
     Returns:
         Its bytes.
@@ -58,6 +71,7 @@ def read_document(path: Path, limit: int, *, follow: bool = True) -> bytes:
             raise _not_regular(path)
         # One byte more than allowed, so that a larger file is refused and not truncated.
         data = file.read(limit + 1)
+    look(data)
     if len(data) > limit:
         raise TamperedError(f"is larger than {limit} bytes", where=str(path))
     return data
@@ -65,6 +79,19 @@ def read_document(path: Path, limit: int, *, follow: bool = True) -> bytes:
 
 def _not_regular(path: Path) -> TamperedError:
     return TamperedError("is not a regular file", where=str(path), hint="give the path of the file itself")
+
+
+def other_kind(data: bytes) -> str:
+    """Return what a file is that was taken for a document or a key, in words; empty where it is not known.
+
+    A file that was mixed up is not damaged: whoever reads "tampered" raises an alarm for a typing error.
+    """
+    if data[257:262] == b"ustar":
+        return "a tar archive, such as a bundle"
+    if data.startswith((b"\x7fELF", b"#!")):
+        return "a program"
+    armor = _ARMOR.match(data)
+    return _ARMORED.get(armor[1], "") if armor else ""
 
 
 def encoding_damage(data: bytes) -> str:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from installer.core.digest import HEX
-from installer.core.document_file import read_document
-from installer.core.errors import MediaError, TamperedError, UntrustedError, WaybillError
+from installer.core.document_file import other_kind, read_document
+from installer.core.errors import MediaError, TamperedError, UntrustedError, UsageError, WaybillError
 from installer.core.fields import Document, Value
 from installer.core.jsonio import loads_strict
 from installer.core.trust.quorum import short_roles
@@ -39,6 +40,8 @@ from installer.core.trust.signatures import TrustedKey
 
 MOST_KEYS = 256
 """Keys of one root: who counts for what is searched for, and the search has to end."""
+_NAMES_OF_KINDS = ("schema", "_type", "mediaType", "payloadType")
+"""Fields by which documents of Waybill, in-toto, cosign and DSSE say what they are."""
 _KEYID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _KEYID_FORM = "a key id: 64 or 40 lower-case hex digits"
 _LINES = re.compile(r"[\x20-\x7e\r\n]+")
@@ -58,10 +61,16 @@ def load_root(path: Path) -> tuple[Root, bytes]:
     Raises:
         UntrustedError: There is no such file.
         MediaError: It cannot be read.
-        TamperedError: It is not a root.
+        UsageError: It is a file of another kind.
+        TamperedError: It is a root that is damaged, or nothing that is known.
     """
+
+    def look(data: bytes) -> None:
+        if kind := other_kind(data):
+            raise _not_a_root(path, kind)
+
     try:
-        data = read_document(path, ROOT_BYTES)
+        data = read_document(path, ROOT_BYTES, look=look)
     except FileNotFoundError:
         raise UntrustedError(
             "no such file; without a root, no key is trusted",
@@ -70,7 +79,28 @@ def load_root(path: Path) -> tuple[Root, bytes]:
         ) from None
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    return parse_root(data, str(path)), data
+    try:
+        return parse_root(data, str(path)), data
+    except TamperedError:
+        if _is_other_document(data):
+            raise _not_a_root(path, "another JSON document") from None
+        raise
+
+
+def _not_a_root(path: Path, kind: str) -> UsageError:
+    hint = "give a root.json, as `bundle trust init` writes it"
+    return UsageError(f"is {kind}, not a root", where=str(path), hint=hint)
+
+
+def _is_other_document(data: bytes) -> bool:
+    """Return whether it is an object that says to be something else, and has nothing of a root."""
+    with suppress(TamperedError):
+        value = loads_strict(data, "", ROOT_BYTES)
+        if isinstance(value, dict) and not {"keys", "roles"} & set(value):
+            said = str(next((value[name] for name in _NAMES_OF_KINDS if name in value), ""))
+            # All kinds in use have a slash; anything else may be a root whose schema was damaged.
+            return "/" in said and not said.startswith("waybill/root/")
+    return False
 
 
 def parse_root(data: bytes, where: str = "root.json") -> Root:
