@@ -236,9 +236,15 @@ def set_product(
 
     if not floor and not reset:
         raise UsageError("nothing to set", hint="give --floor VERSION or --reset")
-    print_edited(
-        path, trust_edit.set_product(path, product, _now(), floor=floor, reset=reset), f"{product}: set"
-    )
+    edited = trust_edit.set_product(path, product, _now(), floor=floor, reset=reset)
+    said = []
+    if floor:
+        # What hosts compare: a version stands for a sequence number, and digits are one.
+        lowest = f"sequence {edited.file.root.products[product].floor}"
+        said.append(f"hosts install {lowest} or higher{'' if floor.isdecimal() else f' (version {floor})'}")
+    if reset:
+        said.append("hosts forget the highest sequence number that they have recorded")
+    print_edited(path, edited, f"{product}: {'; '.join(said)}")
 
 
 @trust_app.command("revoke", epilog="Example: bundle trust revoke root.json --bundle lan-chat-1.4.0.tar")
