@@ -101,7 +101,8 @@ def admit(
             raise
         with unverified_bundle(path) as bundle:
             before = datetime.fromtimestamp(bundle.manifest.expires - 1, UTC)
-        verified = verify_bundle(str(path), Trust(trust.root, lambda: before), progress, check=check).verified
+        past = Trust(trust.root, lambda: before, origin=trust.origin)
+        verified = verify_bundle(str(path), past, progress, check=check).verified
         warnings.append(f"{error.what}: this approval can only admit a rollback to this release")
     with unverified_bundle(path) as bundle:
         _require_same(bundle, verified.identity)

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from bundler.archive.reading import read_limited
@@ -19,6 +20,7 @@ from installer.core.format.manifest import Manifest
 from installer.core.limits import MIB
 from installer.core.trust.approval_sidecar import find_sidecars
 from installer.core.trust.policy import Decision, HostFacts
+from installer.core.trust.root import RootOrigin
 from installer.core.trust.root_json import load_root
 from installer.core.trust.verifier import Trust, pinned_key_trust
 from installer.core.verify import (
@@ -121,7 +123,7 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
         TamperedError: The root or the key is damaged.
     """
     if root is not None and key is None:
-        return Trust(load_root(root)[0], lambda: datetime.now(UTC))
+        return Trust(load_root(root)[0], lambda: datetime.now(UTC), origin=_at_the_desk(root))
     if key is None or root is not None:
         raise UsageError(
             "exactly one key or one root is required",
@@ -137,3 +139,13 @@ def load_trust(key: Path | None, root: Path | None) -> Trust:
         what = f"is {kind}, not a public key" if kind else "is not a public key"
         raise UsageError(what, where=str(key), hint=_KEY_HINT)
     return pinned_key_trust(text, str(key))
+
+
+def _at_the_desk(path: Path) -> RootOrigin:
+    # Here no host is set up: the owners of the root keys are asked, or are the ones who read this.
+    file = quote(str(path))
+    remedy = (
+        f"give the current root.json, or renew this one: `bundle trust rotate {file} --expires 365d`, "
+        f"then `bundle trust sign {file} --key KEY`"
+    )
+    return RootOrigin("the root", str(path), remedy)

@@ -27,7 +27,7 @@ from installer.core.format.manifest import Manifest
 from installer.core.limits import LIMITS
 from installer.core.trust.approval_sidecar import Sidecars, find_sidecars
 from installer.core.trust.policy import Decision, HostFacts
-from installer.core.trust.root import Root, fingerprint
+from installer.core.trust.root import Root, RootOrigin, fingerprint
 from installer.core.trust.root_json import load_root
 from installer.core.trust.signatures import Signature
 from installer.core.trust.verifier import SET_ENVIRONMENT, Trust
@@ -321,7 +321,8 @@ def _given_trust(session: Session, path: Path, typed: str) -> tuple[Trust, str]:
             where=ROOT_FILE,
             hint="omit --trust-root and --fingerprint; compare the two roots with `install trust ensure`",
         )
-    return Trust(root, session.clock, known_time(session.system)), fingerprint(data)
+    origin = RootOrigin("the root", str(path), "ask the security team for the current root.json")
+    return Trust(root, session.clock, known_time(session.system), origin), fingerprint(data)
 
 
 def missing_environment(system: System, root: Root) -> Problem | None:

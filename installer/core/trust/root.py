@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from installer.core.errors import ExpiredError
 from installer.core.format.manifest import SITE_NAME
 from installer.core.limits import MIB
-from installer.core.timestamps import format_time
+from installer.core.timestamps import expired_text, format_time
 from installer.core.trust.signatures import TrustedKey
 
 SCHEMA = "waybill/root/v1"
@@ -156,6 +157,38 @@ class Root:
         if self.products:
             document["products"] = {name: asdict(rule) for name, rule in self.products.items()}
         return document
+
+
+@dataclass(frozen=True, slots=True)
+class RootOrigin:
+    """Where a root is from, for whoever has to replace it.
+
+    Attributes:
+        name: What errors call it.
+        where: Its file.
+        remedy: What to do once it has expired.
+    """
+
+    name: str
+    where: str
+    remedy: str
+
+    def expired_error(self, root: Root, now: datetime) -> ExpiredError:
+        """Return the error for a root that has expired."""
+        # A clock that runs ahead looks the same: nobody should fetch a root for a dead battery.
+        return ExpiredError(
+            f"{self.name} {expired_text(root.expires, now)}",
+            where=self.where,
+            hint=f"check the clock with `date -u`; if it is right, {self.remedy}",
+        )
+
+
+OF_HOST = RootOrigin(
+    "the root of this host",
+    "root.json",
+    "bring a newer root.json and run `install trust update`; installed releases keep running",
+)
+"""The root that a host was set up with."""
 
 
 def fingerprint(root: bytes) -> str:

@@ -39,7 +39,7 @@ from installer.core.trust.policy import (
     require_clock,
 )
 from installer.core.trust.quorum import fold_owner
-from installer.core.trust.root import Policy, ProductRule, Role, Root
+from installer.core.trust.root import OF_HOST, Policy, ProductRule, Role, Root, RootOrigin
 from installer.core.trust.signature_check import (
     Accepted,
     Rejected,
@@ -77,10 +77,18 @@ class Trust:
         root: The keys, roles and policies that the host trusts.
         clock: Returns the time, with its zone. To check an installed release as of a past time, return that.
         known: The last time that is known to have passed on this host; None where none is.
+        origin: Where the root is from.
     """
 
-    def __init__(self, root: Root, clock: Callable[[], datetime], known: datetime | None = None) -> None:
+    def __init__(
+        self,
+        root: Root,
+        clock: Callable[[], datetime],
+        known: datetime | None = None,
+        origin: RootOrigin = OF_HOST,
+    ) -> None:
         self.root = root
+        self.origin = origin
         self._clock = clock
         self._known = known
 
@@ -109,13 +117,7 @@ class Trust:
         with verification_step(2):
             # A host that gets no new root for long may have missed a revocation.
             if now > root.expires:
-                # A clock that runs ahead looks the same: nobody should fetch a root for a dead battery.
-                raise ExpiredError(
-                    f"the root of this host {expired_text(root.expires, now)}",
-                    where="root.json",
-                    hint="check the clock with `date -u`; if it is right, bring a newer root.json and run "
-                    "`install trust update`; installed releases keep running",
-                )
+                raise self.origin.expired_error(root, now)
         self.check_clock()
         with verification_step(4):
             # Before the signatures: a revoked bundle has valid ones.

@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bundler.commands.verify import load_trust, verify_bundle
+from installer.core.errors import ExpiredError
 from installer.core.trust.root import PRODUCTION, Policy
+from installer.shared.progress import Progress
 from tests.rig import bundlebuild as build
 from tests.rig.approvaldesk import LATER, ApprovalDesk, encrypted, interrupt_append, plan
 from tests.rig.trustworld import NOW, World, person, root
@@ -215,7 +218,18 @@ def test_break_glass_does_not_make_up_for_an_expired_root(
     desk.root(root(expires=AN_HOUR_AGO, environments=GLASS))
     desk.bundle(make(World(plan=plan(), approvals=())))
     code, _, err = break_glass(desk)
-    assert (code, "the root of this host expired on" in err, desk.approvals) == (12, True, []), err
+    assert (code, "root.json: the root expired on" in err, desk.approvals) == (12, True, []), err
+
+
+def test_an_expired_root_at_the_desk_is_named_with_what_to_do_there(desk: ApprovalDesk) -> None:
+    path = desk.path / "root.json"
+    desk.root(root(expires=AN_HOUR_AGO))
+    with pytest.raises(ExpiredError) as caught:
+        verify_bundle(str(desk.path / "b.tar"), load_trust(None, path), Progress())
+    assert caught.value.where == str(path)
+    assert caught.value.what.startswith("the root expired on")
+    assert f"`bundle trust rotate {path} --expires 365d`" in caught.value.hint
+    assert "install trust update" not in caught.value.hint
 
 
 @pytest.mark.parametrize("make", [lambda world: world, expired], ids=["a valid bundle", "an expired bundle"])

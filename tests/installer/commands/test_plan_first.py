@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bundler.trust.root_files import root_bytes
 from installer.core.trust.root import fingerprint
 from tests.rig.bench import Bench, release
-from tests.rig.trustworld import root
+from tests.rig.trustworld import NOW, root
 
 
 @pytest.fixture
@@ -52,6 +53,15 @@ def test_a_bundle_that_this_root_does_not_trust_is_refused(fresh: Bench, carried
     carried.write_bytes(root_bytes(root(revoked_bundles=frozenset({release().identity}))))
     code, document, _ = fresh.run("plan", bundle, "--env", "production", *given(carried))
     assert (code, document["code"]) == (12, "revoked")
+
+
+def test_an_expired_root_that_is_given_is_named(fresh: Bench, carried: Path) -> None:
+    bundle = str(fresh.bundle(release()))
+    carried.write_bytes(root_bytes(root(expires=NOW - timedelta(days=1))))
+    code, document, _ = fresh.run("plan", bundle, "--env", "production", *given(carried))
+    assert (code, document["code"], document.where) == (12, "expired", str(carried))
+    assert document.what.startswith("the root expired on")
+    assert "install trust update" not in document.hint
 
 
 def test_a_wrong_fingerprint_is_refused(fresh: Bench, carried: Path) -> None:
