@@ -19,6 +19,8 @@ ENVIRONMENT_FILE = f"{CONFIG}/environment"
 CLUSTER_FILE = f"{CONFIG}/cluster"
 HOSTNAME_FILE = "/etc/hostname"
 _SMALL = 4096
+_ANSWERS = 3
+"""How often a person may name the environment."""
 
 
 def recorded_environment(system: System) -> str:
@@ -90,7 +92,7 @@ def environment_to_record(system: System, root: Root, given: str, ask: Callable[
         system: The host.
         root: The root that it trusts, or is about to.
         given: From `--env`; empty if not given.
-        ask: Asks a person for a line.
+        ask: Asks a person for a line; an answer that is no environment is asked for again, a few times.
 
     Raises:
         UntrustedError: Somebody else could have changed the setting.
@@ -101,16 +103,36 @@ def environment_to_record(system: System, root: Root, given: str, ask: Callable[
     if recorded_environment(system):
         environment(system, given)
         return ""
-    known = ", ".join(sorted(root.environments))
-    chosen = given
     # Without policies a release signature is enough everywhere: nothing depends on the environment.
-    if known and not given:
+    return _asked(root, ask) if root.environments and not given else _chosen(root, given.strip())
+
+
+def _asked(root: Root, ask: Callable[[str], str]) -> str:
+    known, told = ", ".join(sorted(root.environments)), ""
+
+    def answer() -> str:
         try:
-            chosen = ask(f"Which environment does this host belong to: {known}? ")
+            return ask(f"{told}Which environment does this host belong to: {known}? ").strip()
         except UsageError as error:
             # Whoever wrote a script has to know what to choose from.
             raise UsageError(error.what, hint=f"give --env with one of: {known}") from None
-    chosen = chosen.strip()
+
+    # Whoever is asked may just have typed a whole fingerprint: one wrong letter must not cost that.
+    for _ in range(_ANSWERS - 1):
+        chosen = answer()
+        try:
+            return _chosen(root, chosen)
+        except UsageError as error:
+            # An empty line is how people leave.
+            if not chosen:
+                raise
+            told = f"{error.what}: {error.hint}\n"
+    return _chosen(root, answer())
+
+
+def _chosen(root: Root, chosen: str) -> str:
+    """Return an environment if a root has it; empty where none is chosen and none is needed."""
+    known = ", ".join(sorted(root.environments))
     if not chosen:
         if known:
             raise UsageError("no environment was chosen", where="--env", hint=f"choose one of: {known}")

@@ -156,6 +156,9 @@ def init_trust(
             "version of this one, run `install trust ensure`; to set up trust from the beginning, remove the "
             "file first",
         )
+    # What was given has to fit before 64 digits are typed.
+    if env:
+        environment_to_record(system, root, env, lambda question: ask(question, "--env"))
     # To be typed, not confirmed: whoever only answers "yes" has not looked at the trust sheet.
     if present is None and not given:
         owners = ", ".join(sorted({key.owner for key in root.keys.values()}))
