@@ -88,8 +88,6 @@ def other_kind(data: bytes) -> str:
     """
     if data[257:262] == b"ustar":
         return "a tar archive, such as a bundle"
-    if data.startswith((b"\x7fELF", b"#!")):
-        return "a program"
     armor = _ARMOR.match(data)
     return _ARMORED.get(armor[1], "") if armor else ""
 
