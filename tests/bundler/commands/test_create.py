@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from bundler.commands.create import plan_bundle, write_bundle
+from bundler.config.loader import load
 from bundler.signing.bundle import sign
 from installer.core.errors import UnfitInputError
 from installer.core.format.bundle_source import FileSource
 from installer.core.limits import LIMITS
+from installer.shared.progress import Progress
 from tests.rig import bundlebuild as build
 from tests.rig.product import EPOCH, ROOT, YAML, Product
 
@@ -276,22 +278,15 @@ class TestFailure:
         """The writer never stops: whatever is read changes before or after it."""
         path = product.directory / "web/large.bin"
         path.write_bytes(bytes(24 << 20))
-        stop = threading.Event()
 
-        def scribble() -> None:
-            with path.open("r+b", 0) as file:
-                while not stop.is_set():
+        class Scribbling(Progress):
+            def advance(self, _count: int) -> None:
+                with path.open("r+b", 0) as file:
                     file.seek(12 << 20)
                     file.write(os.urandom(16))
 
-        thread = threading.Thread(target=scribble)
-        thread.start()
-        try:
-            with pytest.raises(UnfitInputError, match="changed while it was read"):
-                product.create()
-        finally:
-            stop.set()
-            thread.join()
+        with pytest.raises(UnfitInputError, match="changed while it was read"):
+            write_bundle(plan_bundle(load(product.directory, "1.4.0")), product.target, (), Scribbling())
         self.nothing(product)
 
     @pytest.mark.parametrize("limit", ["members", "manifest_bytes", "sums_bytes"])
