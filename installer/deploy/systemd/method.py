@@ -16,7 +16,7 @@ from installer.deploy.systemctl import is_masked, last_words, restart_counts, ru
 from installer.deploy.systemd import drift, linger, verify
 from installer.deploy.systemd.instances import host_instances
 from installer.deploy.systemd.residue import residue
-from installer.deploy.systemd.settings import Settings, creates_user
+from installer.deploy.systemd.settings import KEPT_KINDS, Settings, creates_user, is_there
 from installer.deploy.systemd.units import Actions, StepUnit, actions, kind_of, units_of, user_of
 from installer.deploy.user_manager import is_up, links, looking, problems
 from installer.host.context import Context
@@ -29,7 +29,7 @@ class Systemd(Method):
     """The method `systemd`."""
 
     name = "systemd"
-    item_kinds: ClassVar = ("unit", _USER_UNIT, _LINGERING)
+    item_kinds: ClassVar = ("unit", _USER_UNIT, _LINGERING, *KEPT_KINDS)
 
     def check(self, context: Context, old: Target | None, new: Target | None) -> list[Problem]:
         """Check that systemd runs here, that it accepts the units, and that the host can be set up."""
@@ -165,19 +165,25 @@ class Systemd(Method):
         return last_words(context, dict.fromkeys([*(problem.where for problem in found), *again]))
 
     def inventory(self, context: Context, target: Target, *, running: bool) -> list[InventoryItem]:
-        """Return the units of the running release, and the user who lingers for them."""
+        """Return the units of the running release, the user who lingers for them, and what stays."""
         if not running:
             return []
+        stays = Settings.of(context, target).kept(Settings())
         names = dict.fromkeys([*step_units(target.options), *target.options.get("instances", [])])
         if user := user_of(target):
             # Several products may have units of one user.
             lingering = InventoryItem(_LINGERING, user, mark=user)
-            return [*(InventoryItem(_USER_UNIT, unit, other=user) for unit in names), lingering]
-        return [InventoryItem("unit", unit) for unit in names]
+            return [*(InventoryItem(_USER_UNIT, unit, other=user) for unit in names), lingering, *stays]
+        return [*(InventoryItem("unit", unit) for unit in names), *stays]
 
     def residue(self, context: Context, items: Sequence[InventoryItem]) -> Iterator[Residue]:
-        """Ask systemd for the units, and look for what would start them at boot."""
+        """Ask systemd for the units, and look for what would start them at boot, and for what stays."""
         for item in items:
+            if item.kind in KEPT_KINDS:
+                # What is gone, somebody else has removed.
+                if is_there(context, item):
+                    yield Residue("stays", item.kind, item.name, item.why)
+                continue
             if item.kind == _LINGERING:
                 yield linger.residue(context, item.name)
                 continue

@@ -13,12 +13,17 @@ from installer.core.format.methods import installed_by_method
 from installer.core.limits import LIMITS
 from installer.core.risk import setting_lines
 from installer.core.risk.setting_lines import CREATING, KINDS, SettingKind
+from installer.deploy.inventory import InventoryItem
 from installer.deploy.method import Target
 from installer.deploy.operation import Op
 from installer.deploy.systemd.programs import NAMES, find
 from installer.deploy.systemd.units import read_text
 from installer.host.context import Context
 
+PATH, KERNEL = "created path", "kernel setting"
+_ACCOUNTS = {"u": "user", "g": "group"}
+KEPT_KINDS = (*_ACCOUNTS.values(), PATH, KERNEL)
+"""Kinds of what stays after a removal."""
 _CORRECT = "ask the team that built the bundle to correct it and to send a new bundle"
 _BY_KIND = {
     "sysusers": "systemd-sysusers",
@@ -164,20 +169,30 @@ class Settings:
                 yield f"set {each.key} of the kernel to {each.value}{f' (now {now})' if now else ''}"
         if self._changed(old, "udev"):
             yield "reload the rules of udev; devices that are there get them at their next event"
-        yield from self._kept(context, old)
+        for item in old.kept(self):
+            if item.kind == KERNEL:
+                yield f"{item.name} of the kernel {item.why}"
+            elif item.kind != PATH:
+                yield f"keep {item.kind} {item.name}"
+            elif is_there(context, item):
+                yield f"keep {item.name}"
 
-    def _kept(self, context: Context, old: Settings) -> Iterator[str]:
-        """Yield what the old release has brought and what stays although the new one does not have it."""
-        ours = {(user.kind, user.name) for user in setting_lines.users(self.texts("sysusers"))}
-        for user in setting_lines.users(old.texts("sysusers")):
-            if user.kind in ("u", "g") and (user.kind, user.name) not in ours:
-                yield f"keep {'user' if user.kind == 'u' else 'group'} {user.name}"
-        for path in old.created():
-            if path not in self.created() and context.system.observe(path, digest=False).kind != "absent":
-                yield f"keep {path}"
-        for path, each in old.wanted().items():
-            if path not in self.wanted():
-                yield f"{each.key} of the kernel keeps its value {each.value} until the next boot"
+    def kept(self, new: Settings) -> Iterator[InventoryItem]:
+        """Yield what these have brought and what stays although the new ones do not have it."""
+        theirs = {(user.kind, user.name) for user in setting_lines.users(new.texts("sysusers"))}
+        for user in setting_lines.users(self.texts("sysusers")):
+            if user.kind in _ACCOUNTS and (user.kind, user.name) not in theirs:
+                kind = _ACCOUNTS[user.kind]
+                yield InventoryItem(
+                    kind, user.name, why=f"{kind} of the release; files may still belong to it"
+                )
+        for path in self.created():
+            if path not in new.created():
+                yield InventoryItem(PATH, path, why="was created for the release, and may have data")
+        for path, each in self.wanted().items():
+            if path not in new.wanted():
+                why = f"keeps its value {each.value} until the next boot"
+                yield InventoryItem(KERNEL, each.key, _normal(each.value), path, why)
 
     def _changed(self, old: Settings, kind: str) -> list[str]:
         """Return the places of files of a kind that come or change; of rules also of those that go."""
@@ -247,6 +262,17 @@ class Settings:
             is_unknown = not now and context.system.observe(path, digest=False).kind == "file"
             if now != _normal(each.value) and not is_unknown:
                 yield Problem(each.key, f"is {now or 'not there'}, not {each.value}", again)
+
+
+def is_there(context: Context, item: InventoryItem) -> bool:
+    """Return whether something that `Settings.kept` has yielded is on the host."""
+    if item.kind == "user":
+        return context.system.user_id(item.name) is not None
+    if item.kind == "group":
+        return context.system.group_id(item.name) is not None
+    if item.kind == KERNEL:
+        return value_of(context, item.other) == item.mark
+    return context.system.observe(item.name, digest=False).kind != "absent"
 
 
 def creates_user(context: Context, target: Target, name: str) -> bool:

@@ -88,7 +88,7 @@ def removal_notes(context: Context, state: State, items: Sequence[InventoryItem]
         names = ", ".join(dict.fromkeys(item.name for item in images))
         yield f"images will be removed unless something else uses them: {names}"
     ours = {item.name for item in items if not item.why}
-    kept = {item.name for item in items if item.why and item.kind != "directory"}
+    kept = {item.name for item in items if item.why and item.kind in ("file", "link", "copy")}
     directories = {item.name: item.why for item in items if item.kind == "directory"}
     for directory, why in sorted(directories.items()):
         if why:

@@ -8,15 +8,29 @@ from dataclasses import replace
 import pytest
 
 from installer.commands import status
+from installer.commands.common.plan_execution import TransactionResult
 from installer.commands.common.recovery import exclusive
+from installer.commands.common.session import Session
+from installer.commands.remove import remove as remove_product
 from installer.core.errors import RolledBackError
 from installer.core.format.manifest import Deployment, HealthCheck
+from installer.deploy.systemd.settings import KEPT_KINDS
 from installer.host.context import Context
 from installer.planning.plan_text import plan_text
 from installer.planning.planner import plan_remove
 from tests.rig.faulty import Killed
 from tests.rig.host import Host
-from tests.rig.releases import Member, ReleaseSpec, context, install, plan_for, recovered, remove, roll_back
+from tests.rig.releases import (
+    PRODUCT,
+    Member,
+    ReleaseSpec,
+    context,
+    install,
+    plan_for,
+    recovered,
+    remove,
+    roll_back,
+)
 from tests.rig.remote import Remote
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.host(machine="bookworm")]
@@ -62,6 +76,12 @@ def no_leftovers(machine: Host) -> Iterator[None]:
     machine.check("userdel chat; rm -rf /var/lib/chat /var/opt/deep /run/chat.link /etc/chat")
 
 
+def stays(done: TransactionResult) -> dict[str, str]:
+    """Return what of the settings a removal says that it leaves."""
+    assert done.removal is not None
+    return {row.name: row.what for row in done.removal.of("stays") if row.kind in KEPT_KINDS}
+
+
 def ttl(machine: Host) -> str:
     return machine.check(f"cat {VALUE}").strip()
 
@@ -97,7 +117,19 @@ def test_users_come_before_files_and_everything_before_the_units(host: Context, 
         plan = plan_remove(host, state)
     for line in ("keep user chat", "keep /var/lib/chat", f"{KEY} of the kernel keeps its value 99"):
         assert line in plan_text(plan)
-    remove(host)
+    kept = {
+        "chat": "user of the release; files may still belong to it",
+        "/var/lib/chat": "was created for the release, and may have data",
+        "/var/opt/deep/er": "was created for the release, and may have data",
+        "/run/chat.link": "was created for the release, and may have data",
+        KEY: "keeps its value 99 until the next boot",
+    }
+    assert stays(remove(host)) == kept
+    again = remove_product(Session(host.system), PRODUCT, yes=True)
+    assert (again.changed, stays(again)) == (False, kept)
+    machine.check(f"rm /run/chat.link; echo 64 > {VALUE}")
+    del kept["/run/chat.link"], kept[KEY]
+    assert stays(remove_product(Session(host.system), PRODUCT, yes=True)) == kept
     assert (
         machine.check(
             "cd /etc; ls sysusers.d tmpfiles.d sysctl.d modules-load.d udev/rules.d | grep chat || true"
