@@ -19,6 +19,7 @@ from installer.core.timestamps import format_time
 from installer.deploy.inventory import InventoryItem, Residue
 from installer.deploy.method_registry import methods
 from installer.host.context import Context
+from installer.planning.removal.data import asked_again
 from installer.planning.removal.inventory import recorded_inventory
 from installer.shared.terminal.listing import Row, listed
 
@@ -107,17 +108,21 @@ class LeftBehindError(NotUndoneError):
         )
 
 
-def check_removal(context: Context, number: str, items: Sequence[InventoryItem]) -> RemovalCheck:
+def check_removal(
+    context: Context, number: str, items: Sequence[InventoryItem], *, purge: bool = False
+) -> RemovalCheck:
     """Look for everything that a removal was to remove.
 
     Args:
         context: The host; the product's lock is held.
         number: The removal's transaction.
         items: Its inventory.
+        purge: Whether data that it left were to be deleted now.
     """
     # Methods may look into the record of the removal's transaction.
     context = replace(context, transaction=number)
-    return RemovalCheck(context.layout.product, number, tuple(_rows(context, items)))
+    today = asked_again(context, items, purge=purge)
+    return RemovalCheck(context.layout.product, number, tuple(_rows(context, today)))
 
 
 def ended_removal(context: Context, number: str) -> RemovalCheck | None:

@@ -59,7 +59,7 @@ def remove(
             else:
                 # A second `remove` checks what the first one left, so that a problem can be fixed and checked
                 # again. There was no first one where every attempt ended before anything was installed.
-                return check_removed(context, state) or _nothing_to_do(product)
+                return check_removed(context, state, purge=purge) or _nothing_to_do(product)
             show_and_ask(session, plan, yes=yes)
             return execute_plan(context, plan)
 
@@ -68,12 +68,13 @@ def _nothing_to_do(product: str) -> TransactionResult:
     return TransactionResult("remove", product, False, None, None)
 
 
-def check_removed(context: Context, state: State) -> TransactionResult | None:
+def check_removed(context: Context, state: State, *, purge: bool = False) -> TransactionResult | None:
     """Look again for what a removal left, where that was the last transaction.
 
     Args:
         context: The product, locked.
         state: Its state.
+        purge: Whether data that the removal left were to be deleted now.
 
     Returns:
         The result; None where a release runs.
@@ -84,7 +85,7 @@ def check_removed(context: Context, state: State) -> TransactionResult | None:
     # What was in use at the removal may be free by now.
     number, items = found
     inventory.remove_again(context, items)
-    check = check_removal(context, number, items)
+    check = check_removal(context, number, items, purge=purge)
     product = context.layout.product
     row = {"verb": "remove", "product": product, "exit": check.exit_code, **check.summary()}
     happened(context.system, "unchanged", row, context.progress.warn)

@@ -183,6 +183,16 @@ class Method(ABC):
         """
         return ()
 
+    def why_kept(self, context: Context, item: InventoryItem) -> str:
+        """Return why an item of `data` that an earlier removal left is not deleted now; empty for no reason.
+
+        What the removal recorded does not count: what used the data may have gone since. Default: no reason.
+
+        Raises:
+            StepError: It cannot be looked at.
+        """
+        return ""
+
     def purge(self, context: Context, items: Sequence[InventoryItem]) -> None:
         """Delete data that `data` returned, once the removal is committed; twice is once. Default: nothing.
 

@@ -197,6 +197,10 @@ class Compose(Method):
         """Return the named volumes of the project."""
         return volumes.volumes(context, target)
 
+    def why_kept(self, context: Context, item: InventoryItem) -> str:
+        """Return why a volume is not deleted now."""
+        return volumes.why_kept(context, item)
+
     def purge(self, context: Context, items: Sequence[InventoryItem]) -> None:
         """Delete volumes."""
         volumes.delete(context, items)

@@ -62,6 +62,16 @@ def volumes(context: Context, target: Target) -> Iterator[InventoryItem]:
             yield InventoryItem(VOLUME, name, project.name, engine, why)
 
 
+def why_kept(context: Context, item: InventoryItem) -> str:
+    """Return why a recorded volume is not deleted now; empty for no reason, and where it is gone.
+
+    Raises:
+        StepError: The engine does not answer.
+    """
+    found = _inspect(context, item.name, item.other)
+    return "" if found is None else _why_never(found, item.mark) or _used(context, found)
+
+
 def delete(context: Context, items: Sequence[InventoryItem]) -> None:
     """Delete volumes that a removal recorded; one that is not, or is used now, is left as it is."""
     for item in items:

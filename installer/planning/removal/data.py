@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from installer.core.errors import HostNotReadyError, WaybillError
 from installer.deploy.inventory import KEPT, InventoryItem
-from installer.deploy.method import DATA, Target
+from installer.deploy.method import DATA, Method, Target
 from installer.deploy.method_registry import method, methods
 from installer.deploy.operation import StepError, ThirdStateError
 from installer.host.context import Context
@@ -81,11 +81,43 @@ def _told(target: Target, decided: Mapping[str, str]) -> Target:
     return replace(target, options={**target.options, DATA: decided})
 
 
-def left_by_choice(context: Context, items: Sequence[InventoryItem]) -> list[InventoryItem]:
-    """Return the data of an inventory that are still there, and that a removal could have deleted."""
-    found = list[InventoryItem]()
+def data_left(context: Context, items: Sequence[InventoryItem]) -> dict[InventoryItem, InventoryItem]:
+    """Return the data of an inventory that are still there, each with a copy whose `why` is that of today."""
+    found = dict[InventoryItem, InventoryItem]()
     for used in methods():
-        if own := [item for item in items if item.kind in used.data_kinds and item.why in ("", KEPT)]:
+        if own := [item for item in items if item.kind in used.data_kinds]:
             there = {(row.kind, row.name) for row in used.residue(context, own) if row.how != "gone"}
-            found += (item for item in own if (item.kind, item.name) in there)
+            for item in own:
+                if (item.kind, item.name) in there:
+                    found[item] = replace(item, why=_why_today(context, used, item, purge=True))
     return found
+
+
+def asked_again(
+    context: Context, items: Sequence[InventoryItem], *, purge: bool = False
+) -> list[InventoryItem]:
+    """Return an inventory in which data that stay have the reason of today.
+
+    Args:
+        context: The host.
+        items: As a removal recorded them.
+        purge: Whether they were to be deleted now: then other products are a reason, too.
+    """
+    kinds = {kind: used for used in methods() for kind in used.data_kinds}
+    return [
+        replace(item, why=_why_today(context, kinds[item.kind], item, purge=purge) or KEPT)
+        if item.why and item.kind in kinds
+        else item
+        for item in items
+    ]
+
+
+def _why_today(context: Context, used: Method, item: InventoryItem, *, purge: bool) -> str:
+    """Return why data are not deleted now. A reason that a removal recorded may have passed since."""
+    try:
+        if why := used.why_kept(context, item):
+            return why
+    except StepError:
+        return "" if item.why == KEPT else item.why
+    # Asking takes the time of each product's Compose: a removal that leaves the data has no need of it.
+    return used_by_others(context, item) if purge or item.why != KEPT else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from installer.deploy.operation import Op
 from installer.deploy.purge import purge_operation
@@ -12,7 +12,7 @@ from installer.planning.changes import Changes
 from installer.planning.method_selection import MethodStep
 from installer.planning.plan import MethodPlan, Plan
 from installer.planning.removal import inventory
-from installer.planning.removal.data import left_by_choice, product_data, purging, used_by_others
+from installer.planning.removal.data import data_left, product_data, purging
 from installer.state.release import Release
 from installer.state.state import State, next_transaction
 
@@ -63,7 +63,9 @@ def planned_removal(
     things = (*inventory.inventory(context, state, old, changes), *data)
     operations = [inventory.record_operation(things), *([purge_operation(gone)] if gone else [])]
     notes = [*inventory.removal_notes(context, state, things)]
-    notes += ["--purge: this product has no data that Waybill can delete"] if purge and not gone else []
+    if purge and not gone:
+        none = "this product has no data that Waybill can delete"
+        notes.append(f"--purge: {'all data stay, for the reasons above' if data else none}")
     removal = Removal(tuple(operations), tuple(notes), tuple(item.name for item in gone))
     return removal, purging(steps, data)
 
@@ -79,8 +81,7 @@ def plan_purge(context: Context, state: State) -> Plan | None:
     if found is None:
         return None
     number, items = found
-    asked = left_by_choice(context, items)
-    decided = {item: replace(item, why=used_by_others(context, item)) for item in asked}
+    decided = data_left(context, items)
     gone = [item for item in decided.values() if not item.why]
     if not gone:
         return None

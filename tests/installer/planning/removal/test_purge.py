@@ -103,6 +103,10 @@ def purge(live: Context, ui: Ui | None = None, *, yes: bool = True) -> Any:
     return remove(session, PRODUCT, yes=yes, purge=True)
 
 
+def stays(done: Any) -> dict[str, str]:
+    return {row.name: row.what for row in done.removal.of("stays") if row.kind == "volume"}
+
+
 def test_a_removal_deletes_its_own_volumes_and_says_why_others_stay(
     live: Context, docker_engine: Engine
 ) -> None:
@@ -125,8 +129,7 @@ def test_a_removal_deletes_its_own_volumes_and_says_why_others_stay(
     assert done.removal.exit_code == 0
     gone = {row.name: row.what for row in done.removal.of("gone") if row.kind == "volume"}
     assert gone == {DATA: "its data were deleted"}
-    stays = {row.name: row.what for row in done.removal.of("stays") if row.kind == "volume"}
-    assert sorted(stays) == sorted([CACHE, f"{PRODUCT}_elsewhere", "purge-older"])
+    assert sorted(stays(done)) == sorted([CACHE, f"{PRODUCT}_elsewhere", "purge-older"])
     begun, ended = records(root(live))[-2:]
     assert (begun["purged"], ended["purged"], ended["gone"]["volume"]) == ([DATA], [DATA], 1)
 
@@ -224,6 +227,44 @@ def test_a_volume_that_cannot_be_deleted_is_reported_and_the_rest_is_deleted(
     assert recovered(live) == []
     assert remove(Session(live.system), PRODUCT, yes=True).removal.exit_code == 21  # type: ignore[union-attr]
     assert DATA in volumes(docker_engine)
+
+
+@pytest.mark.parametrize("is_purged", [True, False], ids=["with --purge", "without it"])
+def test_a_volume_that_was_in_use_at_the_removal_is_deleted_once_nothing_uses_it(
+    live: Context, docker_engine: Engine, *, is_purged: bool
+) -> None:
+    install(live, release(1, {"data": ""}))
+    use(docker_engine, DATA)
+    used = f"is used by container purge-foreign, which is not of project {PRODUCT}"
+    if is_purged:
+        notes = plan_remove(live, load(live.system, live.layout), PURGE).notes
+        assert "--purge: all data stay, for the reasons above" in notes
+        assert not [note for note in notes if "no data" in note]
+    done = remove(Session(live.system), PRODUCT, yes=True, purge=is_purged)
+    assert (done.changed, stays(done)) == (True, {DATA: used})
+    done = purge(live)
+    assert (done.changed, stays(done), done.removal.exit_code) == (False, {DATA: used}, 0)
+    docker_engine.docker("rm", "-f", "purge-foreign")
+    again = f"data of project {PRODUCT}; to delete it: `install remove {PRODUCT} --purge`"
+    assert stays(remove(Session(live.system), PRODUCT, yes=True)) == {DATA: again}
+    done = purge(live)
+    assert (done.changed, done.removal.counts["volume"], volumes(docker_engine) & {DATA}) == (True, 1, set())
+
+
+def test_a_volume_that_came_into_use_after_the_removal_stays_and_says_why(
+    live: Context, docker_engine: Engine
+) -> None:
+    install(live, release(1))
+    remove(Session(live.system), PRODUCT, yes=True)
+    use(docker_engine, DATA)
+    ui = Answers("yes")
+    done = purge(live, ui, yes=False)
+    used = f"is used by container purge-foreign, which is not of project {PRODUCT}"
+    assert f"volume {DATA} stays: it {used}" in ui.shown
+    assert f"Its data are deleted: {CACHE}." in ui.asked
+    assert (done.changed, stays(done), volumes(docker_engine) & {DATA, CACHE}) == (True, {DATA: used}, {DATA})
+    # Once more with nothing to delete: the reason is that of today.
+    assert (purge(live).changed, stays(purge(live))) == (False, {DATA: used})
 
 
 def test_a_volume_that_another_product_uses_stays_even_if_its_project_is_down(
