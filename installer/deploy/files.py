@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from installer.core.errors import Problem
+from installer.deploy.file_backups import remove_empty
 from installer.deploy.file_operations import ChangeFiles
 from installer.deploy.inventory import InventoryItem, Residue, contents
 from installer.deploy.method import Method, Target, full_path
@@ -55,6 +57,18 @@ class Files(Method):
                         path = f"{directory}/{name}"
                         hint = f"run `rm {shlex.quote(full_path(context, path))}`"
                         yield Residue("left", "file", path, "was left by a transaction", hint)
+
+    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> None:
+        """Remove the directories that are empty by now: what others had in them kept them."""
+        system = context.system
+        with system.hold_directories():
+            # What is in a directory comes before it.
+            for item in sorted(items, key=lambda item: item.name, reverse=True):
+                if item.kind == "directory" and not item.why:
+                    # The check after this says of what is left that it could not be removed.
+                    with suppress(OSError):
+                        if remove_empty(system, item.name):
+                            system.sync_dir(parent(item.name))
 
 
 def _names(system: System, directory: str) -> list[str]:

@@ -14,8 +14,10 @@ from installer.deploy.inventory import RECORD, InventoryItem, contents
 from installer.deploy.method_registry import method, methods
 from installer.deploy.operation import Json, Op
 from installer.host.context import Context
+from installer.host.resolved import Resolver
 from installer.planning.changes import Changes
 from installer.planning.method_selection import targets
+from installer.planning.owners import OtherProducts, other_products
 from installer.state.release import Installed, Release
 from installer.state.retained import read_manifest
 from installer.state.state import Entry, State
@@ -148,7 +150,23 @@ def last_removal(context: Context, state: State) -> tuple[str, tuple[InventoryIt
 
 
 def remove_again(context: Context, items: Sequence[InventoryItem]) -> None:
-    """Try again to remove what an earlier removal had to leave."""
+    """Try again to remove what an earlier removal had to leave, unless another product has it by now."""
+    resolver = Resolver(context.system)
+    others = other_products(context, resolver)
+    # Whose a directory is cannot be told while the record of a product is unknown.
+    is_known = not others.unknown
+    mine = [
+        item
+        for item in items
+        if item.kind != "directory" or (is_known and not _is_theirs(others, resolver, item.name))
+    ]
     for used in methods():
-        if own := [item for item in items if item.kind in used.item_kinds]:
+        if own := [item for item in mine if item.kind in used.item_kinds]:
             used.remove_residue(context, own)
+
+
+def _is_theirs(others: OtherProducts, resolver: Resolver, path: str) -> bool:
+    try:
+        return resolver.place(path) in others.places
+    except OSError:
+        return True  # a path that cannot be resolved is left alone

@@ -11,7 +11,10 @@ import pytest
 
 from installer.audit.removal_check import LeftBehindError, RemovalCheck
 from installer.commands.common.recovery import exclusive
+from installer.commands.common.session import Session
+from installer.commands.remove import remove as remove_product
 from installer.core.digest import sha256_hex
+from installer.core.format.manifest import DirectoryEntry
 from installer.host.context import Context
 from installer.host.system import System
 from installer.planning.drift import Policy
@@ -20,7 +23,7 @@ from installer.planning.planner import plan_remove
 from installer.transaction import finalize
 from tests.rig.bench import Bench, release
 from tests.rig.faulty import FaultySystem, Killed
-from tests.rig.releases import STATE, Member, Notes, ReleaseSpec, context, install, remove
+from tests.rig.releases import PRODUCT, STATE, Member, Notes, ReleaseSpec, context, install, remove
 
 pytestmark = pytest.mark.host(directories=("etc", "opt"))
 
@@ -39,6 +42,13 @@ def on(host: Context, path: str) -> Path:
 
 def proof_of(host: Context, options: Options | None = None) -> RemovalCheck:
     found = remove(host, options).removal
+    assert found is not None
+    return found
+
+
+def again(host: Context) -> RemovalCheck:
+    """Give the command a second time."""
+    found = remove_product(Session(host.system), PRODUCT, yes=True).removal
     assert found is not None
     return found
 
@@ -65,6 +75,36 @@ def test_a_directory_with_files_of_others_stays_and_says_which(host: Context) ->
     assert named(proof, "stays")["/opt/chat"] == "contains mine, not installed by Waybill"
     assert proof.exit_code == 0
     assert on(host, "/opt/chat/mine").read_text() == "the operator's"
+
+
+def test_a_directory_that_others_had_files_in_is_removed_by_a_second_removal_once_it_is_empty(
+    host: Context,
+) -> None:
+    install(host, replace(ONE, members={**MEMBERS, "config/x": Member(b"x", "/opt/chat/deep/x", 0o644)}))
+    for path in ("/opt/chat/deep/mine", "/etc/chat/mine"):
+        on(host, path).write_text("the operator's")
+    assert named(proof_of(host), "stays")["/opt/chat"] == "contains deep, not installed by Waybill"
+    on(host, "/opt/chat/deep/mine").unlink()
+    proof = again(host)
+    assert {"/opt/chat", "/opt/chat/deep"} <= named(proof, "gone").keys()
+    assert (named(proof, "left"), proof.exit_code) == ({}, 0)
+    assert not on(host, "/opt/chat").exists()
+    assert named(proof, "stays")["/etc/chat"] == "contains mine, not installed by Waybill"
+
+
+def test_a_directory_that_another_product_has_by_now_is_not_removed_by_a_second_removal(
+    host: Context,
+) -> None:
+    install(host, ONE)
+    on(host, "/opt/chat/mine").write_text("the operator's")
+    proof_of(host)
+    members = {"config/e": Member(b"e", "/etc/other", 0o644)}
+    directories = (DirectoryEntry("trees/t/d", 0o755, "/opt/chat"),)
+    theirs = ReleaseSpec("1.0.0", 1, members, product="other", directories=directories)
+    install(context(host.system, "other"), theirs)
+    on(host, "/opt/chat/mine").unlink()
+    again(host)
+    assert on(host, "/opt/chat").is_dir()
 
 
 def test_an_edited_file_goes_and_its_copy_is_named(host: Context) -> None:
