@@ -21,7 +21,7 @@ from installer.deploy.compose.environment import project_of as project_name
 from installer.deploy.compose.logs import last_lines
 from installer.deploy.compose.relative_data import left_behind, of_site
 from installer.deploy.compose.release_project import Project, compose_files
-from installer.deploy.compose.residue import residue
+from installer.deploy.compose.residue import names_of, residue
 from installer.deploy.compose.volumes import VOLUME
 from installer.deploy.docker_cli import docker, engine_problem
 from installer.deploy.inventory import KEPT, InventoryItem, Residue
@@ -120,6 +120,7 @@ class Compose(Method):
             known = before if before and _services(before) else None
             lines += [each.text() for each in _changes(known, project)]
             lines += [f"volume {name}: its data stay" for name in project.model.own("volumes")]
+            lines += _dropped(known, project) if known else []
         except (WaybillError, OSError):
             pass  # `check` says why, and nothing is carried out
         return [*lines, engine, *data, *notes]
@@ -239,13 +240,31 @@ def _services(project: Project) -> Json:
 
 def _volumes(context: Context, target: Target) -> list[str]:
     """Return what becomes of the volumes of a project that goes."""
+    project = project_name(target)
     try:
         found = [each for each in volumes.volumes(context, target) if each.mark]
+        there = names_of(context, VOLUME, project)
     except (StepError, ThirdStateError):
         return []
     # Only a removal decides about data; an upgrade that drops the step leaves them.
     decided: Mapping[str, str] = target.options.get(DATA, {})
-    return [_fate(each.name, decided.get(each.name, each.why or KEPT)) for each in found]
+    lines = [_fate(each.name, decided.get(each.name, each.why or KEPT)) for each in found]
+    # Of an earlier release, most often. What the running one does not say of its data, nobody here knows.
+    more = sorted({*there} - {each.name for each in found})
+    why = f"it has data of project {project}, but is no volume of this release"
+    return [
+        *lines,
+        *(f"volume {name} stays: {why}; to delete it: `docker volume rm {name}`" for name in more),
+    ]
+
+
+def _dropped(before: Project, project: Project) -> list[str]:
+    """Return which volumes the new release does not have any more; what is in them stays."""
+    gone = {*before.model.own("volumes")} - {*project.model.own("volumes")}
+    there = names_of(project.context, VOLUME, before.name)
+    return [
+        f"volume {name} stays, with its data: this release has it no more" for name in there if name in gone
+    ]
 
 
 def _fate(name: str, why: str) -> str:

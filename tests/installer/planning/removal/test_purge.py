@@ -24,7 +24,7 @@ from tests.rig.composed import composed
 from tests.rig.engine import Engine
 from tests.rig.faulty import Killed
 from tests.rig.livedir import LiveDir
-from tests.rig.releases import PRODUCT, Member, ReleaseSpec, context, install, recovered, root
+from tests.rig.releases import PRODUCT, Member, ReleaseSpec, context, install, plan_for, recovered, root
 
 T = TypeVar("T")
 pytestmark = pytest.mark.needs("docker", "compose", "busybox")
@@ -265,6 +265,22 @@ def test_a_volume_that_came_into_use_after_the_removal_stays_and_says_why(
     assert (done.changed, stays(done), volumes(docker_engine) & {DATA, CACHE}) == (True, {DATA: used}, {DATA})
     # Once more with nothing to delete: the reason is that of today.
     assert (purge(live).changed, stays(purge(live))) == (False, {DATA: used})
+
+
+def test_a_volume_that_the_release_has_no_more_stays_and_every_plan_says_so(
+    live: Context, docker_engine: Engine
+) -> None:
+    install(live, release(1))
+    (upgrade,) = [each for each in plan_for(live, release(2, {"data": ""})).methods if each.name == "compose"]
+    assert f"volume {CACHE} stays, with its data: this release has it no more" in upgrade.lines
+    install(live, release(2, {"data": ""}))
+    why = f"it has data of project {PRODUCT}, but is no volume of this release"
+    assert lines(live) == [
+        f"DELETE volume {DATA} and its data: nothing brings them back",
+        f"volume {CACHE} stays: {why}; to delete it: `docker volume rm {CACHE}`",
+    ]
+    done = purge(live)
+    assert (stays(done).keys(), volumes(docker_engine) & {DATA, CACHE}) == ({CACHE}, {CACHE})
 
 
 def test_a_volume_that_another_product_uses_stays_even_if_its_project_is_down(
