@@ -11,6 +11,7 @@ from typing import Any, Self
 from installer.deploy.docker_cli import docker
 from installer.deploy.operation import StepError
 from installer.host.context import Context
+from installer.host.layout import STATE
 from installer.host.private_copy import PREFIX
 
 CONTENT = "io.waybill.content"
@@ -112,6 +113,17 @@ class Container:
         """Whether Waybill created it: Compose then read its standard input, or a private copy."""
         file = self.labels.get(f"{_OF_COMPOSE}project.config_files", "-").partition(",")[0]
         return file == "-" or f"/{PREFIX}" in file
+
+    @property
+    def directory(self) -> str:
+        """The directory of its project; empty where Compose did not create it."""
+        return self.labels.get(f"{_OF_COMPOSE}project.working_dir", "")
+
+    @property
+    def of_release(self) -> bool:
+        """Whether a label says that Waybill created it; `by_waybill` is also true without any label."""
+        files = self.labels.get(f"{_OF_COMPOSE}project.config_files", "")
+        return bool(self.content) or f"/{PREFIX}" in files or f"{STATE}/" in self.directory
 
     @property
     def content(self) -> str:

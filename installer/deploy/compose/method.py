@@ -90,9 +90,7 @@ class Compose(Method):
             there = containers(context, project.name)
             # `up --remove-orphans` would remove containers of others that share the project's name.
             if old is None and there:
-                hint = f"remove it: `docker compose -p {project.name} down`"
-                what = f"project {project.name} exists already and was not installed by Waybill"
-                problems.append(Problem("compose", what, hint))
+                problems.append(requirements.name_taken(context, project.name, there))
             problems += requirements.missing(project)
             problems += requirements.ports_taken(project, is_first=old is None)
         except StepError as error:

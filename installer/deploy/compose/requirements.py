@@ -1,15 +1,20 @@
-"""What a project needs of the host and does not bring: networks, volumes, images, free ports."""
+"""What a project needs of the host and does not bring: networks, volumes, images, free ports, its name."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from installer.core.errors import Problem
+from installer.deploy.compose.command import real_path
+from installer.deploy.compose.containers import Container
 from installer.deploy.compose.release_project import Project
 from installer.deploy.docker_cli import docker
+from installer.deploy.method import full_path
 from installer.deploy.operation import StepError
 from installer.host.context import Context
+from installer.host.layout import STATE
 
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 _TABLES = (
@@ -52,6 +57,36 @@ def missing(project: Project) -> list[Problem]:
             hint = "list it under images in bundle.yaml, or load it into the engine first"
             problems.append(Problem(f"service {service.name}", what, hint))
     return problems
+
+
+def name_taken(context: Context, project: str, there: Sequence[Container]) -> Problem:
+    """Return the problem of a project that runs in the engine, although no release of it is installed.
+
+    Args:
+        context: The product that is planned for.
+        project: Name of the project.
+        there: Its containers.
+    """
+    found = f"project {project} exists already"
+    if not any(each.of_release for each in there):
+        hint = f"remove it: `docker compose -p {project} down`"
+        return Problem("compose", f"{found} and was not installed by Waybill", hint)
+    # Such a project may be in production. No hint may take it down.
+    another = "a second installation in the same engine needs another `project` in bundle.yaml"
+    directories = [each.directory for each in there if each.directory]
+    # State can be on another disk, by a link.
+    if any(each.startswith(f"{real_path(context, context.layout.state)}/") for each in directories):
+        base = full_path(context, context.layout.base)
+        what = f"{found}: Waybill installed it, but {base} has no record of that"
+        return Problem("compose", what, f"restore {base} from a backup")
+    roots = [root for root, below, _ in (each.partition(f"{STATE}/") for each in directories) if below]
+    if not roots:
+        what = f"{found}: Waybill installed it, below another root"
+        return Problem("compose", what, f"use the `--root` that it was installed with; {another}")
+    root = roots[0]
+    what = f"{found}: Waybill installed it below {root or '/'}, which is another root"
+    use = f"use `--root {shlex.quote(root)}`" if root else "omit `--root`"
+    return Problem("compose", what, f"to change that installation, {use}; {another}")
 
 
 def ports_taken(project: Project, *, is_first: bool) -> list[Problem]:
