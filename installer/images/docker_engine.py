@@ -313,8 +313,8 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
             info = _info(client, address, podman)
         except (KeyError, docker.errors.DockerException, requests.exceptions.RequestException) as error:
-            said = getattr(error, "explanation", None) or faults.reason(error)
-            what = f"{engine_name(address)} does not answer: {said}"
+            explained = error.explanation if isinstance(error, docker.errors.APIError) else ""
+            what = f"{engine_name(address)} does not answer: {explained or faults.reason(error)}"
             raise EngineError(what, where=address, hint=engine_start(address)) from error
         asker.close()
         opened.pop_all()

@@ -14,7 +14,7 @@ from bundler.config.loader import load
 from installer.core.errors import UnfitInputError
 from tests.rig.gitcheckout import commit_all, git
 from tests.rig.product import Product
-from tests.rig.small_disk import bundle_beside_read_only, bundle_on_full_disk
+from tests.rig.smalldisk import bundle_beside_read_only, bundle_on_full_disk
 
 
 def expired(product: Product) -> str:

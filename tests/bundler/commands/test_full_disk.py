@@ -10,7 +10,7 @@ import pytest
 from bundler.signing.cosign import encrypt_key
 from bundler.trust.root_files import root_bytes
 from tests.rig import bundlebuild as build
-from tests.rig.small_disk import bundle_on_full_disk
+from tests.rig.smalldisk import bundle_on_full_disk
 from tests.rig.trustworld import FILES, NOW, World, person, root
 
 APPROVE = ("approve", "{place}/b.tar", "--role", "ops", "--env", "production", "--key", "{here}/ops.key")
