@@ -54,6 +54,13 @@ def person(name: str) -> Person:
     return Person(name, signer, TrustedKey.from_public(signer.public, name))
 
 
+def public_file(directory: Path, name: str) -> Path:
+    """Writes the public key of a person into a directory."""
+    path = directory / f"{name}.pub"
+    path.write_text(person(name).signer.public)
+    return path
+
+
 TEAM = {
     "release": "Rea",
     "root": "Ruth",

@@ -20,20 +20,14 @@ from installer.core.errors import TamperedError, UsageError
 from installer.core.trust.root import PRODUCTION, Policy, fingerprint
 from installer.core.trust.rotation import check_successor
 from tests.rig.signing import gpg_home
-from tests.rig.trustworld import NOW, TEAM, World, person
-
-
-def public(directory: Path, name: str) -> Path:
-    path = directory / f"{name}.pub"
-    path.write_text(person(name).signer.public)
-    return path
+from tests.rig.trustworld import NOW, TEAM, World, person, public_file
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     root = tmp_path / "root.json"
-    heads = [public(tmp_path, name) for name in ("Ann", "Ben")]
-    init_root(root, [public(tmp_path, "Rea")], root_keys=heads, root_threshold=2, now=NOW)
+    heads = [public_file(tmp_path, name) for name in ("Ann", "Ben")]
+    init_root(root, [public_file(tmp_path, "Rea")], root_keys=heads, root_threshold=2, now=NOW)
     for role in ("provenance", "security", "ops"):
         trust_edit.add_keys(root, [person(TEAM[role]).key], [role], NOW)
     trust_edit.set_policy(root, "production", make_policy("production"), NOW)
@@ -259,7 +253,7 @@ def test_bytes_are_the_same_for_the_same_root(path: Path) -> None:
 
 def test_a_root_of_issue_a_can_be_extended(tmp_path: Path) -> None:
     path = tmp_path / "root.json"
-    init_root(path, [public(tmp_path, "Rea")], now=NOW)
+    init_root(path, [public_file(tmp_path, "Rea")], now=NOW)
     (stand,) = load(path).standings(NOW)
     assert "has no key with the role root" in stand.as_text()
     assert trust_edit.add_keys(path, [person("Ann").key], ["root"], NOW).file.root.version == 1

@@ -17,24 +17,18 @@ from installer.core.errors import UsageError
 from installer.core.trust.root import Role
 from installer.shared.command.command_line import run_app
 from tests.rig.answers import Document
-from tests.rig.trustworld import NOW, person
+from tests.rig.trustworld import NOW, person, public_file
 
 SEC, ANN, BEN = (person(name).key for name in ("Sec", "Ann", "Ben"))
 Run = Callable[..., Document]
-
-
-def public(directory: Path, name: str) -> Path:
-    path = directory / f"{name}.pub"
-    path.write_text(person(name).signer.public)
-    return path
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A root of two heads, of whom both must sign, with one policy that Sec alone can meet."""
     made = tmp_path / "root.json"
-    heads = [public(tmp_path, name) for name in ("Ann", "Ben")]
-    init_root(made, [public(tmp_path, "Rea")], root_keys=heads, root_threshold=2)
+    heads = [public_file(tmp_path, name) for name in ("Ann", "Ben")]
+    init_root(made, [public_file(tmp_path, "Rea")], root_keys=heads, root_threshold=2)
     trust_edit.add_keys(made, [SEC], ["security"], NOW)
     trust_edit.set_policy(made, "plant", make_policy("plant", requires=["release", "security"]), NOW)
     return made
@@ -95,7 +89,7 @@ def test_changes_that_mend_a_gap_are_taken_one_after_the_other(run: Run) -> None
     assert len(warnings(run("set-policy", "root.json", "lab", "--require", "release"))) == 2
     (rest,) = warnings(run("set-policy", "root.json", "plant", "--remove"))
     assert rest.startswith("role security: ")
-    public(Path.cwd(), "Sam")
+    public_file(Path.cwd(), "Sam")
     assert warnings(run("add-key", "root.json", "Sam.pub", "--role", "security")) == []
 
 
@@ -125,7 +119,7 @@ def test_a_threshold_counts_no_owner_whose_keys_are_revoked(path: Path) -> None:
 
 
 def test_a_new_root_counts_two_spellings_of_an_owner_once(tmp_path: Path) -> None:
-    keys = [public(tmp_path, "Rea"), public(tmp_path, "Rob")]
+    keys = [public_file(tmp_path, "Rea"), public_file(tmp_path, "Rob")]
     with pytest.raises(UsageError, match="nobody could satisfy this root") as caught:
         init_root(tmp_path / "root.json", keys, owners=["Ann Bo", "Ann  Bo"], threshold=2)
     assert "1 owner has a key" in caught.value.problems[0].what
