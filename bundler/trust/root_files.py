@@ -168,9 +168,11 @@ def edit(
     # A root that is signed by all may be on hosts. They refuse other content under the same version.
     released = old.complete(now)
     new = replace(change(old.root), version=old.root.version + (1 if released else 0))
-    # What was unmet before is no fault of this change and may take several changes to close.
-    known = {gap for gap in unmet(old.root) if gap.place != part}
-    data = checked_bytes(new, path, "the changed root", lambda gap: gap in known or allow(gap))
+    # What was unmet before is no fault of this change and may take several changes to close. None widens it.
+    known = {gap.place: gap.missing for gap in unmet(old.root) if gap.place != part}
+    data = checked_bytes(
+        new, path, "the changed root", lambda gap: gap.missing <= known.get(gap.place, 0) or allow(gap)
+    )
     archived = None
     with os_errors_as(UnfitInputError, "cannot be written", path):
         if released:

@@ -75,11 +75,13 @@ class Unmet:
         place: What is not met: `role NAME` or `environment NAME`.
         what: Why, in words.
         roles: The roles that lack owners.
+        missing: How many owners are missing.
     """
 
     place: str
     what: str
     roles: tuple[str, ...]
+    missing: int
 
     @property
     def text(self) -> str:
@@ -97,16 +99,17 @@ def unmet(root: Root) -> tuple[Unmet, ...]:
             left = "1 owner has" if owners == 1 else f"{owners or 'no'} owners have"
             asks = "1 owner" if role.threshold == 1 else f"{role.threshold} owners"
             what = f"signatures of {asks} are required, but {left} a key that is not revoked"
-            found.append(Unmet(f"role {name}", what, (name,)))
+            found.append(Unmet(f"role {name}", what, (name,), role.threshold - owners))
     for name, policy in sorted(root.environments.items()):
         ways = [root.needs(policy)]
         if policy.break_glass:
             glass = root.roles["break-glass"].threshold
             ways.append({"release": ways[0]["release"], "break-glass": glass})
-        short = sorted({role for needs in ways for role in short_roles(root, needs)})
-        if short:
+        lacks = [short_roles(root, needs) for needs in ways]
+        if short := sorted({role for lack in lacks for role in lack}):
             what = f"the policy cannot be met: too few owners have a key for {', '.join(short)}"
-            found.append(Unmet(f"environment {name}", what, tuple(short)))
+            missing = sum(sum(lack.values()) for lack in lacks)
+            found.append(Unmet(f"environment {name}", what, tuple(short), missing))
     return tuple(found)
 
 
@@ -116,8 +119,8 @@ def short_roles(
     same: Callable[[str], str] = fold_owner,
     *,
     with_revoked: bool = False,
-) -> list[str]:
-    """Return the roles that get too few owners, although each owner signs as well as possible.
+) -> dict[str, int]:
+    """Return how many owners each role lacks that gets too few, although all owners sign as well as possible.
 
     Args:
         root: The keys and roles.
@@ -131,4 +134,5 @@ def short_roles(
     }
     owners = {role: frozenset(same(key.owner) for key in keys) for role, keys in held.items()}
     filled = assign_owners(needs, owners)
-    return [role for role in needs if len(filled[role]) < needs[role]]
+    lack = {role: count - len(filled[role]) for role, count in needs.items()}
+    return {role: count for role, count in lack.items() if count > 0}

@@ -93,6 +93,19 @@ def test_changes_that_mend_a_gap_are_taken_one_after_the_other(run: Run) -> None
     assert warnings(run("add-key", "root.json", "Sam.pub", "--role", "security")) == []
 
 
+def test_a_gap_of_several_owners_is_closed_by_one_after_the_other(path: Path) -> None:
+    trust_edit.add_keys(path, [person("Sam").key], ["security"], NOW, threshold=2)
+    trust_edit.revoke(path, [SEC.keyid8, person("Sam").key.keyid8], [], NOW)
+    (role, _) = trust_edit.add_keys(path, [person("Di").key], ["security"], NOW).warnings
+    assert "signatures of 2 owners are required, but 1 owner has a key" in role
+    before = path.read_bytes()
+    # It must not become wider again.
+    with pytest.raises(UsageError, match="nobody could satisfy"):
+        trust_edit.rotate(path, NOW, removed=[person("Di").key.keyid8])
+    assert path.read_bytes() == before
+    assert trust_edit.add_keys(path, [person("Ed").key], ["security"], NOW).warnings == ()
+
+
 @pytest.mark.parametrize("released", [False, True], ids=["not signed yet", "signed"])
 def test_a_revocation_after_which_nobody_could_sign_a_root_is_refused(path: Path, *, released: bool) -> None:
     for name in ("Ann", "Ben") if released else ():
