@@ -312,7 +312,10 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             # A client of its own, because loading takes another timeout than short requests.
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
             info = _info(client, address, podman)
-        except (KeyError, docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        except KeyError as error:
+            what = f"{engine_name(address)} does not answer: what answers there has no Api-Version"
+            raise EngineError(what, where=address, hint=engine_start(address)) from error
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             explained = error.explanation if isinstance(error, docker.errors.APIError) else ""
             what = f"{engine_name(address)} does not answer: {explained or faults.reason(error)}"
             raise EngineError(what, where=address, hint=engine_start(address)) from error

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 _EXPIRED, _NOT_YET, _WRONG_NAME = 10, 9, (62, 63, 64)
 """Numbers of OpenSSL: X509_V_ERR_…"""
+_LONGEST = 300
+"""Characters of what an error says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,18 @@ def unreachable(server: Server, error: BaseException) -> tuple[str, str]:
 
 
 def reason(error: BaseException) -> str:
-    """Return why a connection failed, in words of the system instead of those of a client library."""
-    for cause in _causes(error):
+    """Return why a request failed: of a connection in words of the system, else what the error says."""
+    from http.client import HTTPException
+
+    causes = list(_causes(error))
+    for cause in causes:
         if isinstance(cause, TimeoutError) or "timed out" in str(cause):
             return "no answer in time"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    return "it broke off the connection, or did not answer in HTTP"
+    if any(isinstance(cause, ConnectionError | HTTPException) for cause in causes):
+        return "it broke off the connection, or did not answer in HTTP"
+    return str(error)[:_LONGEST]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -15,7 +15,7 @@ from installer.core.format.manifest import Image
 from installer.core.oci import documents
 from installer.core.oci.layout import LAYOUT, make_docker_manifest, make_index
 from tests.rig.engine import Engine
-from tests.rig.httpservers import breaking
+from tests.rig.httpservers import Page, breaking, serving
 from tests.rig.imagebuild import BLOBS, Built, layer, saved_old, tar
 from tests.rig.imagesite import Meter
 from tests.rig.lyingregistry import push
@@ -208,6 +208,22 @@ def test_an_engine_that_breaks_off_is_told_in_words_of_the_system(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     words = "does not answer: (Connection reset by peer|it broke off)"
     with breaking(path), pytest.raises(UnfitInputError, match=words):
+        EngineSource(NAMES, AMD64).resolve()
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("unix://{}", "authorization denied by plugin opa"), ("foo://x", "Invalid bind address protocol")],
+    ids=["a refusal", "another scheme"],
+)
+def test_an_engine_that_refuses_is_told_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, why: str
+) -> None:
+    path = tmp_path / "docker.sock"
+    body = b'{"message": "authorization denied by plugin opa"}'
+    page = Page(403, {"Content-Type": "application/json", "Content-Length": str(len(body))}, body)
+    monkeypatch.setenv("DOCKER_HOST", address.format(path))
+    with serving(page, unix=path), pytest.raises(UnfitInputError, match=why):
         EngineSource(NAMES, AMD64).resolve()
 
 

@@ -22,7 +22,7 @@ from installer.images.repair import repair_images
 from installer.shared.child import engine_address as engines
 from tests.rig.engine import Engine
 from tests.rig.hang import ends
-from tests.rig.httpservers import breaking
+from tests.rig.httpservers import Page, breaking, serving
 from tests.rig.imagerelease import plain_layer
 from tests.rig.imagesite import Site, site_of
 
@@ -203,6 +203,13 @@ def test_an_engine_that_breaks_off_is_told_in_words_of_the_system(tmp_path: Path
     with breaking(path), pytest.raises(WaybillError) as caught:
         docker_engine.connect(System("/"), f"unix://{path}")
     assert re.search("does not answer: (Connection reset by peer|it broke off)", caught.value.what)
+
+
+def test_a_server_that_is_no_engine_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    page = Page(200, {"Content-Length": "0"})
+    with serving(page, unix=path), pytest.raises(WaybillError, match="what answers there has no Api-Version"):
+        docker_engine.connect(System("/"), f"unix://{path}")
 
 
 def test_a_missing_socket_is_named(tmp_path: Path) -> None:
