@@ -18,6 +18,7 @@ _SECONDS = 30.0
 _NOT_FOUND = 2
 """How `getent` ends where there is no such user."""
 _MODULE = "pam_systemd.so"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 
 
@@ -100,8 +101,12 @@ def journal_words(context: Context, unit: str, process: str = "") -> list[str]:
         return ["-u", unit]
     mine = f"_UID={context.user.uid}"
     words = [f"_SYSTEMD_USER_UNIT={unit}", mine, "+", f"USER_UNIT={unit}", mine]
+    if process in ("", "0"):
+        return words
     # The journal looks up the unit of a user by the process. If that has ended first, the line names no unit.
-    return [*words, "+", f"_PID={process}", mine] if process not in ("", "0") else words
+    # Numbers of processes are used again, after a boot soon.
+    boot = context.system.read(_BOOT_ID, 64).decode("ascii", "replace").strip().replace("-", "")
+    return [*words, "+", f"_PID={process}", mine, f"_BOOT_ID={boot}"]
 
 
 def links(context: Context) -> str:
