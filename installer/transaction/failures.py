@@ -101,12 +101,17 @@ def reason_in_full(error: BaseException) -> str:
     return "; ".join([reason(error), *(f"{each.where}: {each.what}" for each in problems_of(error))])
 
 
-def brief(why: str) -> str:
-    """Return the begin of a reason in full, which has what services logged, and where the rest is."""
+def brief(why: str, rest: str = "see `install history --json`") -> str:
+    """Return the begin of a reason in full, which has what services logged.
+
+    Args:
+        why: The reason.
+        rest: Where all of it is.
+    """
     parts = why.split("; ")
     if len(parts) <= _SHOWN + 1:
         return why
-    return f"{'; '.join(parts[:_SHOWN])}; and {len(parts) - _SHOWN} more: see `install history --json`"
+    return f"{'; '.join(parts[:_SHOWN])}; and {len(parts) - _SHOWN} more: {rest}"
 
 
 def in_journal(reason: str) -> str:
@@ -148,8 +153,9 @@ def not_undone_error(context: Context, error: Exception, why: str) -> NotUndoneE
     """Return the error for a failure that could not be undone, with what to do next."""
     if isinstance(error, NotUndoneError):
         return error
+    first = brief(why, "all are in the journal")
     failed = NotUndoneError(
-        f"the release failed ({brief(why)}) and could not be fully undone: {reason(error)}",
+        f"the release failed ({first}) and could not be fully undone: {reason(error)}",
         where=context.layout.journal(context.transaction),
         hint="fix the cause named above, then run `install recover`: it continues from here. Until "
         "then, Waybill changes nothing else",

@@ -84,12 +84,18 @@ def test_problems_are_kept_in_full() -> None:
     assert reason_in_full(failed()) == "chat: exited with code 3; web: exited with code 3"
 
 
-def test_a_line_for_people_has_the_begin_of_a_long_reason_and_says_where_the_rest_is() -> None:
+def test_a_line_for_people_has_the_begin_of_a_long_reason_and_says_where_the_rest_is(host: Context) -> None:
     few = "the release is not healthy; web: exited; web: line 1; web: line 2; web: line 3"
     assert brief(few) == few
     many = "; ".join(["the release is not healthy", *(f"web: line {number}" for number in range(20))])
     shown = "the release is not healthy; web: line 0; web: line 1; web: line 2"
     assert brief(many) == f"{shown}; and 17 more: see `install history --json`"
+    # The history has nothing of a transaction that is open.
+    stuck = not_undone_error(host, failed("script"), many)
+    assert stuck.what.startswith(
+        f"the release failed ({shown}; and 17 more: all are in the journal) and could"
+    )
+    assert stuck.where == host.layout.journal(host.transaction)
 
 
 def test_what_could_not_be_undone_keeps_its_own_error(host: Context) -> None:
