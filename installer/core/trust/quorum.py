@@ -16,6 +16,36 @@ from dataclasses import dataclass
 
 from installer.core.trust.root import Root
 
+_IGNORABLE = (
+    (0x00AD, 0x00AD),
+    (0x034F, 0x034F),
+    (0x061C, 0x061C),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x200B, 0x200F),
+    (0x202A, 0x202E),
+    (0x2060, 0x206F),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0000, 0xE0FFF),
+)
+"""Characters that are not shown: Default_Ignorable_Code_Point in DerivedCoreProperties.txt of Unicode 15.0.
+
+Whole, with what Unicode reserves for more of them: the table need not follow Unicode.
+"""
+_BLANK = (0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0)
+"""Characters that are shown as a blank and are no white space: the Hangul fillers, the empty Braille cell."""
+_UNSEEN = {
+    **{code: None for first, last in _IGNORABLE for code in range(first, last + 1)},
+    **dict.fromkeys(_BLANK, " "),
+}
+
 
 def assign_owners(
     needs: Mapping[str, int], signed: Mapping[str, frozenset[str]]
@@ -60,10 +90,12 @@ def assign_owners(
 def fold_owner(owner: str) -> str:
     """Return an owner's name as it is compared: what people read as the same name is one person.
 
-    Case, runs of white space and the forms of Unicode for one letter make no difference.
+    Case, runs of white space, the forms of Unicode for one letter and characters that nobody sees make no
+    difference.
     """
-    # Folding can make letters that are composed again: the form is made once more at the end.
-    folded = unicodedata.normalize("NFKC", owner).casefold()
+    # Folding can make letters that are composed again, as does leaving out what is between a letter and its
+    # accent: the form is made once more at the end.
+    folded = unicodedata.normalize("NFKC", owner).casefold().translate(_UNSEEN)
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 

@@ -6,6 +6,8 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from installer.core.errors import UntrustedError
 from installer.core.trust.quorum import fold_owner, unmet
@@ -20,7 +22,17 @@ SPELLINGS = {
     "composed capitals": ("JÖRG", unicodedata.normalize("NFD", "jörg")),
     "wide letters": ("Ann", "\uff21\uff4e\uff4e"),
     "sharp s": ("Groß", "GROSS"),
+    "grapheme joiner": ("Ann", "An\u034fn"),
+    "variation selector": ("Ann", "Ann\ufe0f"),
+    "Khmer vowel": ("Ann", "\u17b4Ann"),
+    "Hangul filler at the end": ("Ann", "Ann\u3164"),
+    "Hangul filler as a blank": ("Ann Bo", "Ann\u3164Bo"),
+    "empty Braille cell": ("Ann Bo", "Ann\u2800\u2800Bo"),
+    "joiner before an accent": ("Jörg", "Jo\u034f\u0308rg"),
 }
+UNSEEN = (
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u200b\u2060\u2800\u3164\ufe00\ufe0f\uffa0\U000e0100\U000e01ef"
+)
 both = pytest.mark.parametrize(("one", "other"), SPELLINGS.values(), ids=SPELLINGS)
 
 
@@ -28,6 +40,17 @@ both = pytest.mark.parametrize(("one", "other"), SPELLINGS.values(), ids=SPELLIN
 def test_spellings_that_read_the_same_are_one_person(one: str, other: str) -> None:
     assert one != other
     assert fold_owner(one) == fold_owner(other)
+
+
+@given(st.text(UNSEEN, max_size=4), st.text(max_size=6), st.text(UNSEEN, max_size=4))
+def test_characters_that_nobody_sees_make_no_other_person(one: str, name: str, other: str) -> None:
+    assert fold_owner(f"{one}{name}{other}") == fold_owner(name)
+
+
+@given(st.text(UNSEEN, max_size=4), st.text(max_size=6), st.text(max_size=6))
+def test_an_owner_who_was_compared_before_is_the_same_person(unseen: str, name: str, rest: str) -> None:
+    once = fold_owner(f"{name}{unseen}{rest}")
+    assert fold_owner(once) == once
 
 
 @pytest.mark.parametrize("other", ["AnnBo", "Ann-Bo", "Ann Boe", "Änn Bo"])
