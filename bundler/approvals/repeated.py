@@ -10,25 +10,33 @@ nothing. It is refused, so that nobody believes to have limited what still count
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
+from bundler.approvals.approval import AddedStatement
+from bundler.approvals.statements import StatementFiles
 from bundler.signing import Signer
 from installer.core.errors import UsageError, WaybillError
 from installer.core.timestamps import format_time
 from installer.core.trust import signatures
 from installer.core.trust.approval import Approval, group_files, parse
+from installer.core.trust.approval_sidecar import sidecar_directories
 from installer.core.trust.signatures import TrustedKey
 
 
 def given_before(
-    present: Mapping[str, bytes], wanted: Approval, asked: str, signer: Signer, now: datetime
-) -> Approval | None:
-    """Return an approval by the same key that says the same; None if there is none.
+    statements: StatementFiles,
+    wanted: Approval,
+    asked: str,
+    signer: Signer,
+    now: datetime,
+) -> AddedStatement | None:
+    """Return an approval by the same key that says the same, with its place; None if there is none.
 
     Args:
-        present: The statements that exist, and their signatures.
+        statements: The statements that exist.
         wanted: The approval that would be added.
         asked: Its expiry as the approver asked for it.
         signer: The approver's key.
@@ -38,44 +46,59 @@ def given_before(
         UsageError: One of them lasts longer than what is asked for.
     """
     key: TrustedKey | None = None
-    same: Approval | None = None
-    for file in group_files(present)[0]:
-        if (file.role, file.keyid8) != (wanted.role, signer.keyid8):
-            continue
-        found = _same_words(file.data, file.name, wanted, now)
-        if found is None or not file.signatures:
-            continue
-        key = key or TrustedKey.from_public(signer.public, "approver")
-        # Whoever can write to the bundle could place a statement that looks like ours.
-        try:
-            for signature in file.signatures:
-                signatures.verify(key, signature, file.data)
-        except WaybillError:
-            continue
-        if found.expires > wanted.expires:
-            raise _longer(file.name, found, wanted)
-        same = same or (found if _lasts(found, wanted, asked, now) else None)
+    same: AddedStatement | None = None
+    # Each place by itself: two of them may have a file of one name, and hosts read both.
+    for directory, files in statements.places:
+        for file in group_files(files, str(directory) if directory else "")[0]:
+            if (file.role, file.keyid8) != (wanted.role, signer.keyid8):
+                continue
+            found = _same_words(file.data, file.where, wanted, now)
+            if found is None or not file.signatures:
+                continue
+            key = key or TrustedKey.from_public(signer.public, "approver")
+            # Whoever can write to the bundle could place a statement that looks like ours.
+            try:
+                for signature in file.signatures:
+                    signatures.verify(key, signature, file.data)
+            except WaybillError:
+                continue
+            if found.expires > wanted.expires:
+                ends = found.expires, wanted.expires
+                raise _longer(file.where, ends, wanted, statements.path, directory)
+            if not _lasts(found, wanted, asked, now):
+                continue
+            # Of several, the one in the place that was asked for is named.
+            if same is None or directory == statements.directory:
+                same = AddedStatement(found, (), directory)
     return same
 
 
-def _longer(where: str, found: Approval, wanted: Approval) -> UsageError:
+def _longer(
+    where: str, ends: tuple[datetime, datetime], wanted: Approval, bundle: Path, directory: Path | None
+) -> UsageError:
+    outside = ""
+    # A withdrawal looks where hosts look by themselves: any other directory has to be named.
+    if directory is not None and directory not in sidecar_directories(bundle):
+        outside = f" --output {shlex.quote(str(directory))}"
     return UsageError(
-        f"this key has approved the same until {format_time(found.expires)}, longer than asked for now "
-        f"({format_time(wanted.expires)}): hosts would count the longer one",
+        f"this key has approved the same until {format_time(ends[0])}, longer than asked for now "
+        f"({format_time(ends[1])}): hosts would count the longer one",
         where=where,
-        hint="withdraw it first, `bundle approve BUNDLE --withdraw "
-        f"--role {wanted.role} --env {wanted.environment} --key KEY`, then approve again",
+        hint=f"withdraw it first, `bundle approve {shlex.quote(str(bundle))} --withdraw "
+        f"--role {wanted.role} --env {wanted.environment} --key KEY{outside}`, then approve again",
     )
 
 
 def says_the_same(data: bytes, where: str, wanted: Approval, asked: str, now: datetime) -> bool:
     """Return whether a file has an approval that says the same as another one, and lasts as long as asked."""
     found = _same_words(data, where, wanted, now)
-    return found is not None and found.expires <= wanted.expires and _lasts(found, wanted, asked, now)
+    if found is None or found.expires > wanted.expires:
+        return False
+    return _lasts(found, wanted, asked, now)
 
 
 def _same_words(data: bytes, where: str, wanted: Approval, now: datetime) -> Approval | None:
-    """Return the approval in a file if it counts already, and differs from another one in its times only."""
+    """Return the approval in a file if it counts now, and differs from another one in its times only."""
     try:
         found = parse(data, where)
     except WaybillError:
@@ -88,6 +111,6 @@ def _same_words(data: bytes, where: str, wanted: Approval, now: datetime) -> App
 
 def _lasts(found: Approval, wanted: Approval, asked: str, now: datetime) -> bool:
     # "T" is in every time, and in no duration.
-    if "T" in asked.upper():
-        return found.expires == wanted.expires
+    if "T" in asked.upper() and found.expires != wanted.expires:
+        return False
     return found.expires - now >= (wanted.expires - now) / 2

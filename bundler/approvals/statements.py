@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +32,19 @@ class StatementFiles:
         fd: The bundle, locked, and open for writing if statements go into it.
         bundle: The bundle, its head and tail read.
         directory: The sidecar directory; None: statements go into the bundle itself.
-        present: The statements that exist, in the bundle or the sidecar, and their signatures.
+        places: Where statements exist, a sidecar or None for the bundle, and their files there.
     """
 
     path: Path
     fd: int
     bundle: Bundle
     directory: Path | None
-    present: Mapping[str, bytes]
+    places: Sequence[tuple[Path | None, Mapping[str, bytes]]]
+
+    @property
+    def present(self) -> dict[str, bytes]:
+        """The statements that exist, and their signatures, wherever they are: their names are taken."""
+        return {name: data for _, files in self.places for name, data in files.items()}
 
     def add(self, role: str, keyid8: str, data: bytes, signatures: Mapping[str, bytes]) -> tuple[str, ...]:
         """Add a statement with its signatures.
@@ -148,8 +153,9 @@ def open_statements(path: Path, sidecar: Path | None = None) -> Iterator[Stateme
         # Appending after a truncated append would turn repairable bytes into garbage.
         if sidecar is None:
             require_whole(path, bundle)
-        present = {**bundle.read_tail(), **read_sidecar(sidecar or sidecar_path(path))}
-        yield StatementFiles(path, fd, bundle, sidecar, present)
+        beside = sidecar or sidecar_path(path)
+        places = ((None, bundle.read_tail()), (beside, read_sidecar(beside)))
+        yield StatementFiles(path, fd, bundle, sidecar, places)
     finally:
         os.close(fd)
 

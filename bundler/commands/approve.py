@@ -189,8 +189,8 @@ def approve_bundle(
         _require_same(statements.bundle, identity)
         approval = make_approval(request, statements.bundle, now)
         # Scripts repeat commands: a second approval would say nothing new.
-        if before := given_before(statements.present, approval, request.expires, signer, now):
-            return AddedStatement(before, (), statements.directory)
+        if before := given_before(statements, approval, request.expires, signer, now):
+            return before
         # The bytes that are signed are the bytes that are stored: they are made once.
         data = approval.to_bytes()
         # Signed while the bundle is locked: nobody can take the name of the file meanwhile.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from bundler.approvals.withdraw import own_approvals, withdraw
 from bundler.commands import approve
 from installer.core.errors import UsageError
 from installer.core.timestamps import format_time
+from installer.core.trust.approval_sidecar import sidecar_path
 from tests.rig.approving import ASKED, OPS, tail
 from tests.rig.trustworld import NOW, TEAM, World, person
 
@@ -102,6 +104,50 @@ def test_an_approval_for_a_shorter_time_than_one_that_is_there_is_refused(path: 
     # Once it is withdrawn, the shorter one is given.
     withdraw(path, own_approvals(path, [OPS.keyid8], "ops", "production"))
     assert approve.approve_bundle(path, OPS, shorter, LATER).files
+
+
+def test_a_longer_approval_in_a_directory_is_named_by_its_path_and_its_hint_withdraws_it(
+    path: Path, tmp_path: Path
+) -> None:
+    place, longer = tmp_path / "to carry", replace(ASKED, expires="30d")
+    given = approve.approve_bundle(path, OPS, longer, NOW, place).files[0]
+    with pytest.raises(UsageError) as caught:
+        approve.approve_bundle(path, OPS, ASKED, LATER, place)
+    assert caught.value.where == str(place / Path(given).name)
+    command = shlex.split(caught.value.hint.split("`")[1])
+    assert command[:4] == ["bundle", "approve", str(path), "--withdraw"]
+    # As the command is typed: with its directory.
+    named = Path(command[command.index("--output") + 1])
+    withdraw(path, own_approvals(path, [OPS.keyid8], "ops", "production", named))
+    assert approve.approve_bundle(path, OPS, ASKED, LATER, place).files
+
+
+def test_a_longer_approval_next_to_the_bundle_is_withdrawn_without_its_directory(path: Path) -> None:
+    beside = sidecar_path(path)
+    approve.approve_bundle(path, OPS, replace(ASKED, expires="30d"), NOW, beside)
+    with pytest.raises(UsageError) as caught:
+        approve.approve_bundle(path, OPS, ASKED, LATER, beside)
+    assert caught.value.where.startswith(f"{beside}/")
+    assert "--output" not in caught.value.hint
+
+
+def test_a_longer_approval_in_the_bundle_is_found_behind_a_file_of_its_name(
+    path: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "out"
+    beside = approve.approve_bundle(path, OPS, replace(ASKED, expires="7d"), NOW, place).files
+    inside = approve.approve_bundle(path, OPS, replace(ASKED, expires="30d"), NOW).files
+    assert inside == beside
+    with pytest.raises(UsageError) as caught:
+        approve.approve_bundle(path, OPS, ASKED, LATER, place)
+    assert caught.value.where == inside[0]
+
+
+def test_an_approval_that_is_there_is_reported_in_its_own_place(path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    approve.approve_bundle(path, OPS, ASKED, NOW)
+    again = approve.approve_bundle(path, OPS, ASKED, LATER, place)
+    assert (again.files, again.directory, place.exists()) == ((), None, False)
 
 
 def test_a_prepared_statement_for_a_longer_time_is_not_kept_for_a_shorter_one(path: Path) -> None:

@@ -205,7 +205,8 @@ class TestRefused:
         said = replace(ASKED, rollback_to="1.3.0")
         approval = approve.approve_bundle(path, OPS, said, NOW).approval
         with open_statements(path) as place:
-            full = replace(place, present=dict.fromkeys([*many, f"approvals/ops-{OPS.keyid8}.json"], b""))
+            there = dict.fromkeys([*many, f"approvals/ops-{OPS.keyid8}.json"], b"")
+            full = replace(place, places=[(None, there)])
             with pytest.raises(
                 UnfitInputError, match="has 64 approvals, or 99 of this key, and hosts accept no more"
             ):
