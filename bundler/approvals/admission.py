@@ -49,6 +49,12 @@ class Admission:
         """Product and version."""
         return f"{self.verified.manifest.product} {self.verified.manifest.version}"
 
+    @property
+    def max_age_days(self) -> int:
+        """How old the policy of the environment lets approvals become; 0: any age, or no policy is known."""
+        policy = self.root.environments.get(self.request.environment) if self.root else None
+        return policy.max_age_days if policy else 0
+
     def text(self, keys: Iterable[str]) -> str:
         """Return for people what they are about to sign.
 

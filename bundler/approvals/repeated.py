@@ -5,14 +5,15 @@ for at least half of the time that was asked for; after that, an approver who re
 A time of expiry (`--expires 2030-01-31T00:00:00Z`) has to be the same.
 
 Hosts count whichever lasts longest: an approval for a shorter time than one that is there would change
-nothing. It is refused, so that nobody believes to have limited what still counts.
+nothing. It is refused, so that nobody believes to have limited what still counts. An approval lasts until it
+expires, or until it is older than the policy of the environment allows: hosts count it no longer then.
 """
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from bundler.approvals.approval import AddedStatement
@@ -32,6 +33,7 @@ def given_before(
     asked: str,
     signer: Signer,
     now: datetime,
+    max_age_days: int = 0,
 ) -> AddedStatement | None:
     """Return an approval by the same key that says the same, with its place; None if there is none.
 
@@ -41,6 +43,7 @@ def given_before(
         asked: Its expiry as the approver asked for it.
         signer: The approver's key.
         now: The current time.
+        max_age_days: How old the policy lets approvals become; 0: any age, or no policy is known.
 
     Raises:
         UsageError: One of them lasts longer than what is asked for.
@@ -52,7 +55,7 @@ def given_before(
         for file in group_files(files, str(directory) if directory else "")[0]:
             if (file.role, file.keyid8) != (wanted.role, signer.keyid8):
                 continue
-            found = _same_words(file.data, file.where, wanted, now)
+            found = _same_words(file.data, file.where, wanted, now, max_age_days)
             if found is None or not file.signatures:
                 continue
             key = key or TrustedKey.from_public(signer.public, "approver")
@@ -62,10 +65,10 @@ def given_before(
                     signatures.verify(key, signature, file.data)
             except WaybillError:
                 continue
-            if found.expires > wanted.expires:
-                ends = found.expires, wanted.expires
+            if _end(found, max_age_days) > _end(wanted, max_age_days):
+                ends = _end(found, max_age_days), _end(wanted, max_age_days)
                 raise _longer(file.where, ends, wanted, statements.path, directory)
-            if not _lasts(found, wanted, asked, now):
+            if not _lasts(found, wanted, asked, now, max_age_days):
                 continue
             # Of several, the one in the place that was asked for is named.
             if same is None or directory == statements.directory:
@@ -89,28 +92,39 @@ def _longer(
     )
 
 
-def says_the_same(data: bytes, where: str, wanted: Approval, asked: str, now: datetime) -> bool:
+def says_the_same(
+    data: bytes, where: str, wanted: Approval, asked: str, now: datetime, max_age_days: int = 0
+) -> bool:
     """Return whether a file has an approval that says the same as another one, and lasts as long as asked."""
-    found = _same_words(data, where, wanted, now)
-    if found is None or found.expires > wanted.expires:
+    found = _same_words(data, where, wanted, now, max_age_days)
+    if found is None or _end(found, max_age_days) > _end(wanted, max_age_days):
         return False
-    return _lasts(found, wanted, asked, now)
+    return _lasts(found, wanted, asked, now, max_age_days)
 
 
-def _same_words(data: bytes, where: str, wanted: Approval, now: datetime) -> Approval | None:
+def _end(approval: Approval, max_age_days: int) -> datetime:
+    """Return until when hosts count an approval."""
+    if not max_age_days:
+        return approval.expires
+    return min(approval.expires, approval.not_before + timedelta(days=max_age_days))
+
+
+def _same_words(
+    data: bytes, where: str, wanted: Approval, now: datetime, max_age_days: int
+) -> Approval | None:
     """Return the approval in a file if it counts now, and differs from another one in its times only."""
     try:
         found = parse(data, where)
     except WaybillError:
         return None
-    if not isinstance(found, Approval) or found.not_before > now:
+    if not isinstance(found, Approval) or not found.not_before <= now < _end(found, max_age_days):
         return None
     same = replace(found, not_before=wanted.not_before, expires=wanted.expires) == wanted
     return found if same else None
 
 
-def _lasts(found: Approval, wanted: Approval, asked: str, now: datetime) -> bool:
+def _lasts(found: Approval, wanted: Approval, asked: str, now: datetime, max_age_days: int) -> bool:
     # "T" is in every time, and in no duration.
     if "T" in asked.upper() and found.expires != wanted.expires:
         return False
-    return found.expires - now >= (wanted.expires - now) / 2
+    return _end(found, max_age_days) - now >= (_end(wanted, max_age_days) - now) / 2

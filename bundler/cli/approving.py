@@ -159,7 +159,8 @@ def approve(
         trust = _checked(request, (root, release_key), now)
         admission = _admitted(bundle, request, trust, [], has_root=root is not None)
         _confirm(admission, [], yes=True)
-        made = approval.prepare_approval(bundle, request, now, output, admission.verified.identity)
+        identity, most = admission.verified.identity, admission.max_age_days
+        made = approval.prepare_approval(bundle, request, now, output, identity, most)
         trusted_so = ("--root", root) if root else ("--public KEY.pub --release-key", release_key)
         then = f"{trusted_so[0]} {shlex.quote(str(trusted_so[1]))}"
         lines = made.instructions(f"`bundle approve {shlex.quote(str(bundle))} --attach SIG {then}`")
@@ -171,9 +172,10 @@ def approve(
         signers = required_signers(context, key, gpg_key, password_from)
         admission = _admitted(bundle, request, trust, signers, has_root=root is not None)
         _confirm(admission, signers, yes=yes)
-        identity = admission.verified.identity
+        identity, most = admission.verified.identity, admission.max_age_days
         done = [
-            approval.approve_bundle(bundle, signer, request, now, outside, identity) for signer in signers
+            approval.approve_bundle(bundle, signer, request, now, outside, identity, most)
+            for signer in signers
         ]
         console.result(
             "\n".join(each.as_text() for each in done),

@@ -164,6 +164,7 @@ def approve_bundle(
     now: datetime,
     sidecar: Path | None = None,
     identity: str = "",
+    max_age_days: int = 0,
 ) -> AddedStatement:
     """Approve a bundle. Only its head and tail are read: `admit` verifies it before.
 
@@ -174,6 +175,7 @@ def approve_bundle(
         now: The current time.
         sidecar: The directory to write to; None: the bundle, if it can be written to.
         identity: Of the bundle that was verified; empty for any.
+        max_age_days: How old the policy lets approvals become; 0: any age, or no policy is known.
 
     Returns:
         What was added; without files if the same key has given the same approval before.
@@ -189,7 +191,7 @@ def approve_bundle(
         _require_same(statements.bundle, identity)
         approval = make_approval(request, statements.bundle, now)
         # Scripts repeat commands: a second approval would say nothing new.
-        if before := given_before(statements, approval, request.expires, signer, now):
+        if before := given_before(statements, approval, request.expires, signer, now, max_age_days):
             return before
         # The bytes that are signed are the bytes that are stored: they are made once.
         data = approval.to_bytes()
@@ -199,7 +201,12 @@ def approve_bundle(
 
 
 def prepare_approval(
-    path: Path, request: ApprovalRequest, now: datetime, output: Path | None = None, identity: str = ""
+    path: Path,
+    request: ApprovalRequest,
+    now: datetime,
+    output: Path | None = None,
+    identity: str = "",
+    max_age_days: int = 0,
 ) -> Prepared:
     """Write the statement of an approval that is to be signed elsewhere.
 
@@ -209,6 +216,7 @@ def prepare_approval(
         now: The current time.
         output: The file to write; None: `BUNDLE.<role>.json`.
         identity: Of the bundle that was verified; empty for any.
+        max_age_days: How old the policy lets approvals become; 0: any age, or no policy is known.
 
     Raises:
         UsageError: The request is not valid, or another file has the name.
@@ -221,7 +229,8 @@ def prepare_approval(
     # What was prepared before may be signed by now.
     if target.is_file():
         there = read_limited(target, LIMITS.approval_bytes)
-        data = there if says_the_same(there, str(target), approval, request.expires, now) else data
+        if says_the_same(there, str(target), approval, request.expires, now, max_age_days):
+            data = there
     return prepare(target, data, bundle.identity)
 
 

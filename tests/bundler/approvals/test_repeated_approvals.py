@@ -150,6 +150,36 @@ def test_an_approval_that_is_there_is_reported_in_its_own_place(path: Path, tmp_
     assert (again.files, again.directory, place.exists()) == ((), None, False)
 
 
+class TestMaximumAge:
+    """What the policy of the environment counts: 30 days that it counts for 10 are no longer than 14 days."""
+
+    def test_an_approval_that_the_policy_counts_no_more_is_renewed(self, path: Path) -> None:
+        approve.approve_bundle(path, OPS, replace(ASKED, expires="30d"), NOW)
+        later = NOW + timedelta(days=11)
+        for asked in (ASKED, replace(ASKED, expires="30d")):
+            copy = path.with_name(f"{asked.expires}.tar")
+            copy.write_bytes(path.read_bytes())
+            assert approve.approve_bundle(copy, OPS, asked, later, max_age_days=10).files
+
+    def test_an_approval_that_the_policy_counts_for_less_is_renewed(self, path: Path) -> None:
+        until = replace(ASKED, expires=format_time(NOW + timedelta(days=30)))
+        approve.approve_bundle(path, OPS, until, NOW)
+        early, late = NOW + timedelta(days=4), NOW + timedelta(days=6)
+        assert not approve.approve_bundle(path, OPS, until, early, max_age_days=10).files
+        assert approve.approve_bundle(path, OPS, until, late, max_age_days=10).files
+
+    def test_an_approval_that_the_policy_counts_for_longer_is_refused(self, path: Path) -> None:
+        approve.approve_bundle(path, OPS, replace(ASKED, expires="30d"), NOW)
+        later, ends = NOW + timedelta(days=1), NOW + timedelta(days=10)
+        with pytest.raises(UsageError, match=f"the same until {format_time(ends)}"):
+            approve.approve_bundle(path, OPS, replace(ASKED, expires="7d"), later, max_age_days=10)
+
+    def test_a_prepared_statement_that_is_longer_in_words_only_is_kept(self, path: Path) -> None:
+        first = approve.prepare_approval(path, replace(ASKED, expires="30d"), NOW, max_age_days=10)
+        again = approve.prepare_approval(path, ASKED, LATER, max_age_days=10)
+        assert again.sha256 == first.sha256
+
+
 def test_a_prepared_statement_for_a_longer_time_is_not_kept_for_a_shorter_one(path: Path) -> None:
     first = approve.prepare_approval(path, replace(ASKED, expires="400d"), NOW)
     data = first.path.read_bytes()

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bundler.approvals.approval import ApprovalRequest
+from bundler.commands.approve import approve_bundle
 from bundler.commands.verify import load_trust, verify_bundle
 from installer.core.errors import ExpiredError
 from installer.core.trust.root import PRODUCTION, Policy
@@ -293,6 +295,17 @@ def test_the_owner_who_released_a_bundle_is_warned_also_under_another_spelling(d
     desk.root(replace(made, keys=keys))
     code, _, err = desk.approve()
     assert (code, "warning: REA has released this bundle" in err) == (0, True), err
+
+
+@pytest.mark.parametrize(("most", "code"), [(10, 0), (0, 2)])
+def test_a_renewal_is_compared_with_what_the_policy_still_counts(
+    desk: ApprovalDesk, most: int, code: int
+) -> None:
+    desk.root(root(expires=LATER, environments={"production": replace(PRODUCTION, max_age_days=most)}))
+    before = datetime.now(UTC) - timedelta(days=11)
+    asked = ApprovalRequest("security", "production", "30d")
+    approve_bundle(desk.path / "b.tar", person("Sec").signer, asked, before)
+    assert desk.approve()[0] == code
 
 
 @pytest.mark.parametrize(("expires", "warned"), [("31d", True), ("30d", False), ("14d", False)])
