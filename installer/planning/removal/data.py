@@ -118,6 +118,9 @@ def _why_today(context: Context, used: Method, item: InventoryItem, *, purge: bo
         if why := used.why_kept(context, item):
             return why
     except StepError:
-        return "" if item.why == KEPT else item.why
+        # What was recorded still counts. Without a recorded reason, other products are asked all the same:
+        # their records say what they use, whether the engine answers or not.
+        if item.why not in ("", KEPT):
+            return item.why
     # Asking takes the time of each product's Compose: a removal that leaves the data has no need of it.
     return used_by_others(context, item) if purge or item.why != KEPT else ""

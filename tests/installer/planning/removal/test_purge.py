@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from installer.commands.remove import remove
 from installer.core.errors import DeclinedError, UsageError
 from installer.core.format.manifest import Deployment
 from installer.host.context import Context
+from installer.host.system import Completed
 from installer.planning.plan import Options
 from installer.planning.planner import plan_remove
 from installer.shared.command.ui import Ui
@@ -296,3 +297,33 @@ def test_a_volume_that_another_product_uses_stays_even_if_its_project_is_down(
     ]
     assert purge(live).removal.counts["volume"] == 1
     assert DATA in volumes(docker_engine)
+
+
+class Silent(LiveDir):
+    """A live host whose engine does not answer the first questions about a volume."""
+
+    questions = 0
+
+    def run(self, argv: Sequence[str], **more: Any) -> Completed:
+        if self.questions and "inspect" in argv and argv[-1] == DATA:
+            self.questions -= 1
+            more["env"] = {**more["env"], "DOCKER_HOST": f"unix://{self.root}/nobody.sock"}
+        return super().run(argv, **more)
+
+
+@pytest.mark.parametrize("is_purged", [True, False], ids=["was to be deleted", "was left"])
+def test_a_volume_that_another_product_uses_stays_although_the_engine_does_not_answer_at_first(
+    live: Context, docker_engine: Engine, *, is_purged: bool
+) -> None:
+    install(live, release(1))
+    using = Using(root(live))
+    using.engine = docker_engine
+    remove(Session(using if is_purged else live.system), PRODUCT, yes=True, purge=is_purged)
+    docker_engine.docker("rm", "-f", "purge-foreign", check=False)
+    theirs = {"data": f"external: true, name: {DATA}"}
+    install(context(live.system, "other"), release(1, theirs, "other"))
+    docker_engine.docker("rm", "-f", "other-db-1")
+    silent = Silent(root(live))
+    silent.questions = 2
+    purge(context(silent))
+    assert (silent.questions, DATA in volumes(docker_engine)) == (0, True)
