@@ -240,14 +240,15 @@ def _volumes(context: Context, target: Target) -> list[str]:
     """Return what becomes of the volumes of a project that goes."""
     project = project_name(target)
     try:
-        found = [each for each in volumes.volumes(context, target) if each.mark]
+        found = [*volumes.volumes(context, target)]
         there = names_of(context, VOLUME, project)
     except (StepError, ThirdStateError):
         return []
     # Only a removal decides about data; an upgrade that drops the step leaves them.
     decided: Mapping[str, str] = target.options.get(DATA, {})
-    lines = [_fate(each.name, decided.get(each.name, each.why or KEPT)) for each in found]
-    # Of an earlier release, most often. What the running one does not say of its data, nobody here knows.
+    lines = [_fate(each.name, decided.get(each.name, each.why or KEPT)) for each in found if each.mark]
+    # Of an earlier release, most often. What the running one does not say of its data, nobody here knows. One
+    # that it uses as external may be labelled as the project's own, from an earlier release.
     more = sorted({*there} - {each.name for each in found})
     why = f"it has data of project {project}, but is no volume of this release"
     return [
@@ -258,7 +259,8 @@ def _volumes(context: Context, target: Target) -> list[str]:
 
 def _dropped(before: Project, project: Project) -> list[str]:
     """Return which volumes the new release does not have any more; what is in them stays."""
-    gone = {*before.model.own("volumes")} - {*project.model.own("volumes")}
+    model = project.model
+    gone = {*before.model.own("volumes")} - {*model.own("volumes"), *model.external("volumes")}
     there = names_of(project.context, VOLUME, before.name)
     return [
         f"volume {name} stays, with its data: this release has it no more" for name in there if name in gone
