@@ -15,6 +15,7 @@ from installer.deploy.method import full_path
 from installer.deploy.operation import StepError
 from installer.host.context import Context
 from installer.host.layout import STATE
+from installer.state.public import visible_state
 
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 _TABLES = (
@@ -75,10 +76,12 @@ def name_taken(context: Context, project: str, there: Sequence[Container]) -> Pr
     another = "a second installation in the same engine needs another `project` in bundle.yaml"
     directories = [each.directory for each in there if each.directory]
     # State can be on another disk, by a link.
-    if any(each.startswith(f"{real_path(context, context.layout.state)}/") for each in directories):
-        base = full_path(context, context.layout.base)
-        what = f"{found}: Waybill installed it, but {base} has no record of that"
-        return Problem("compose", what, f"restore {base} from a backup")
+    if any(each.startswith(f"{real_path(context, context.layout.base)}/") for each in directories):
+        return _left_over(context, project, found)
+    state = f"{real_path(context, context.layout.state)}/"
+    if below := [each.removeprefix(state) for each in directories if each.startswith(state)]:
+        what = f"{found}: Waybill installed it for the product {below[0].partition('/')[0]}"
+        return Problem("compose", what, "use another `project` in bundle.yaml: each product needs its own")
     roots = [root for root, below, _ in (each.partition(f"{STATE}/") for each in directories) if below]
     if not roots:
         what = f"{found}: Waybill installed it, below another root"
@@ -87,6 +90,21 @@ def name_taken(context: Context, project: str, there: Sequence[Container]) -> Pr
     what = f"{found}: Waybill installed it below {root or '/'}, which is another root"
     use = f"use `--root {shlex.quote(root)}`" if root else "omit `--root`"
     return Problem("compose", what, f"to change that installation, {use}; {another}")
+
+
+def _left_over(context: Context, project: str, found: str) -> Problem:
+    """Return the problem of a project that Waybill started for this very product."""
+    system, layout = context.system, context.layout
+    if system.observe(layout.state_file, digest=False).kind == "absent":
+        base = full_path(context, layout.base)
+        what = f"{found}: Waybill installed it, but {base} has no record of that"
+        return Problem("compose", what, f"restore {base} from a backup")
+    # A backup would bring back an old record, and with it a lower sequence number.
+    if current := visible_state(system, layout).current:
+        what = f"{found}: Waybill installed it, but not with {layout.product} {current.version}, which runs"
+        return Problem("compose", what, f"see what runs in it: `docker compose -p {project} ps --all`")
+    what = f"{found}: Waybill installed it, and no release of {layout.product} is installed any more"
+    return Problem("compose", what, f"run `install remove {layout.product}`: it says what is left, and why")
 
 
 def ports_taken(project: Project, *, is_first: bool) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from installer.host.context import Context
 from tests.rig.composed import composed, project
 from tests.rig.engine import Engine
 from tests.rig.livedir import LiveDir
-from tests.rig.releases import PRODUCT, STATE, context, install, plan_for, root
+from tests.rig.releases import PRODUCT, STATE, context, install, plan_for, remove, root
 
 pytestmark = pytest.mark.needs("docker", "compose", "busybox")
 ANOTHER = "a second installation in the same engine needs another `project` in bundle.yaml"
@@ -57,14 +58,59 @@ def test_a_project_whose_state_is_on_another_disk_is_of_another_root_that_is_not
     assert problem.hint == f"use the `--root` that it was installed with; {ANOTHER}"
 
 
-def test_a_project_whose_record_is_lost_is_not_called_that_of_somebody_else(live: Context) -> None:
+@pytest.mark.parametrize("is_empty", [True, False], ids=["empty directory", "no directory"])
+def test_a_project_whose_record_is_lost_is_not_called_that_of_somebody_else(
+    live: Context, *, is_empty: bool
+) -> None:
     install(live, project(1))
     base = root(live) / STATE
     shutil.rmtree(base)
+    if is_empty:
+        base.mkdir()
     problem = refusal(live)
     found = f"project {PRODUCT} exists already: Waybill installed it, but {base} has no record of that"
     assert problem.what == found
     assert problem.hint == f"restore {base} from a backup"
+
+
+def of_release(host: Context, engine: Engine, product: str = PRODUCT) -> None:
+    """Make a container of the project as one of a release of a product is labelled."""
+    directory = f"{(root(host) / STATE).resolve().parent}/{product}/releases/1-0123456789ab/deploy"
+    labels = {"project": PRODUCT, "project.working_dir": directory}
+    words = [f"--label=com.docker.compose.{name}={value}" for name, value in labels.items()]
+    engine.docker("create", *words, "rig/box:1")
+
+
+def test_a_project_that_a_removal_left_is_for_the_removal_to_name_and_not_for_a_backup(
+    live: Context, docker_engine: Engine
+) -> None:
+    install(live, project(1))
+    remove(live)
+    of_release(live, docker_engine)
+    problem = refusal(live)
+    found = f"project {PRODUCT} exists already: Waybill installed it"
+    assert problem.what == f"{found}, and no release of {PRODUCT} is installed any more"
+    assert problem.hint == f"run `install remove {PRODUCT}`: it says what is left, and why"
+
+
+def test_a_project_that_the_running_release_does_not_have_is_no_reason_to_remove_the_product(
+    live: Context, docker_engine: Engine
+) -> None:
+    install(live, replace(project(1), deploy=()))
+    of_release(live, docker_engine)
+    (problem,) = [each for each in plan_for(live, project(2)).problems if "exists already" in each.what]
+    found = f"project {PRODUCT} exists already: Waybill installed it"
+    assert problem.what == f"{found}, but not with {PRODUCT} 1.0.0, which runs"
+    assert problem.hint == f"see what runs in it: `docker compose -p {PRODUCT} ps --all`"
+
+
+def test_a_project_of_another_product_is_named_with_that_product(
+    live: Context, docker_engine: Engine
+) -> None:
+    of_release(live, docker_engine, "other")
+    problem = refusal(live)
+    assert problem.what == f"project {PRODUCT} exists already: Waybill installed it for the product other"
+    assert problem.hint == "use another `project` in bundle.yaml: each product needs its own"
 
 
 def test_a_project_of_the_host_itself_is_reached_without_a_root(live: Context, docker_engine: Engine) -> None:
