@@ -84,9 +84,12 @@ def check_removed(context: Context, state: State, *, purge: bool = False) -> Tra
         return None
     # What was in use at the removal may be free by now.
     number, items = found
-    inventory.remove_again(context, items)
+    changed = inventory.remove_again(context, items)
     check = check_removal(context, number, items, purge=purge)
     product = context.layout.product
     row = {"verb": "remove", "product": product, "exit": check.exit_code, **check.summary()}
-    happened(context.system, "unchanged", row, context.progress.warn)
-    return TransactionResult("remove", product, False, None, None, number, removal=check)
+    # The removal ends a second time: the log has a record of each change of the host.
+    event = "ended" if changed else "unchanged"
+    row |= {"transaction": number, "result": "done"} if changed else {}
+    happened(context.system, event, row, context.progress.warn)
+    return TransactionResult("remove", product, changed, None, None, number, removal=check)

@@ -58,9 +58,9 @@ class Files(Method):
                         hint = f"run `rm {shlex.quote(full_path(context, path))}`"
                         yield Residue("left", "file", path, "was left by a transaction", hint)
 
-    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> None:
+    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> bool:
         """Remove the directories that are empty by now: what others had in them kept them."""
-        system = context.system
+        system, went = context.system, False
         with system.hold_directories():
             # What is in a directory comes before it.
             for item in sorted(items, key=lambda item: item.name, reverse=True):
@@ -68,7 +68,9 @@ class Files(Method):
                     # The check after this says of what is left that it could not be removed.
                     with suppress(OSError):
                         if remove_empty(system, item.name):
+                            went = True
                             system.sync_dir(parent(item.name))
+        return went
 
 
 def _names(system: System, directory: str) -> list[str]:

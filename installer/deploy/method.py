@@ -206,5 +206,9 @@ class Method(ABC):
         """
         yield from ()
 
-    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> None:
-        """Try again to remove what an earlier removal had to leave. Default: do nothing."""
+    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> bool:
+        """Try again to remove what an earlier removal had to leave; return whether something went.
+
+        Where that cannot be told, it counts as gone: nothing may go unrecorded. Default: do nothing.
+        """
+        return False

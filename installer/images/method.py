@@ -158,11 +158,12 @@ class Images(Method):
         if loaded := [item for item in items if item.kind != registry_images.KIND]:
             yield from residue.residue(context, loaded)
 
-    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> None:
+    def remove_residue(self, context: Context, items: Sequence[InventoryItem]) -> bool:
         """Remove images that an earlier removal had to leave."""
-        registry_images.remove_residue(context, items)
+        went = registry_images.remove_residue(context, items)
         if loaded := [item for item in items if item.kind != registry_images.KIND]:
-            residue.remove_residue(context, loaded)
+            went |= residue.remove_residue(context, loaded)
+        return went
 
 
 def _in_engine(context: Context, target: Target | None) -> bool:

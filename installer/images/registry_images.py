@@ -214,18 +214,19 @@ def _residue(connection: Connection, item: InventoryItem) -> Residue:
     return Residue("gone", KIND, item.name, id=item.mark)
 
 
-def remove_residue(context: Context, items: Sequence[InventoryItem]) -> None:
-    """Remove tags that an earlier removal left: the registry may have been down."""
-    rows = [item for item in items if item.kind == KIND]
+def remove_residue(context: Context, items: Sequence[InventoryItem]) -> bool:
+    """Remove tags that an earlier removal left, the registry may have been down; return whether one went."""
+    rows, went = [item for item in items if item.kind == KIND], False
     with _problems() as problems:
         if rows and (site := read_site_registry(context.system)):
             with opened(context, site) as connection:
                 for item in rows:
                     repository = Repository(connection, item.name.partition("/")[2].rpartition(":")[0])
                     for tag in (item.other, item.other + FOUND):
-                        remove_tag(context, repository, tag)
+                        went |= remove_tag(context, repository, tag)
     for problem in problems:
         context.progress.warn(f"cannot remove images from the registry: {problem.what}")
+    return went
 
 
 def _images(context: Context, release: Release) -> tuple[SiteRegistry, tuple[SiteImage, ...]]:

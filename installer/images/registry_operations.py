@@ -232,14 +232,16 @@ def _point(repository: Repository, tag: str, digest: str) -> None:
     repository.put(tag, document)
 
 
-def remove_tag(context: Context, repository: Repository, tag: str) -> None:
-    """Remove a tag; where the registry does not allow that, the tag stays and is named."""
+def remove_tag(context: Context, repository: Repository, tag: str) -> bool:
+    """Remove a tag and return whether it went; one that the registry does not remove stays and is named."""
     if repository.manifest(tag) is None:
-        return
+        return False
     try:
         repository.delete_tag(tag)
     except NoDeletionError as error:
         context.progress.warn(f"cannot remove the name {error.where}: {error.what}; {error.hint}")
+        return False
+    return True
 
 
 def others_keep(repository: Repository, keep: str, digest: str) -> bool:

@@ -68,16 +68,30 @@ def _residue(context: Context, engine: Engine, name: str, id_: str) -> Residue:
     )
 
 
-def remove_residue(context: Context, items: Sequence[InventoryItem]) -> None:
-    """Remove images that an earlier removal left: a container may have ended, or the engine been started."""
+def remove_residue(context: Context, items: Sequence[InventoryItem]) -> bool:
+    """Remove images that an earlier removal left: a container may have ended, or the engine been started.
+
+    Returns:
+        Whether a name went, or may have gone before the engine failed.
+    """
     images = [Image(item.name, "", item.mark, item.other, ()) for item in items]
+    began = False
     try:
         with engine_of(context) as engine:
             # Asked once: the engine has no request for several names.
             ours = set(engine.names(private_prefix(context)))
             # An image without a private name was removed earlier: its public name is somebody else's by now.
-            remove_images(
-                context, engine, [image for image in images if private_name(context, image, "kept") in ours]
-            )
+            left = [image for image in images if private_name(context, image, "kept") in ours]
+            before = _names(context, engine, left)
+            began = bool(left)
+            remove_images(context, engine, left)
+            return _names(context, engine, left) != before
     except StepError as error:
         context.progress.warn(f"cannot remove images from the engine: {error.what}")
+        return began
+
+
+def _names(context: Context, engine: Engine, images: Sequence[Image]) -> set[tuple[str, str]]:
+    """Return which public and private names of images lead to which image."""
+    names = {name for each in images for name in (each.reference, private_name(context, each, "kept"))}
+    return {(name, found.id) for name in names if (found := engine.find(name)) is not None}

@@ -149,8 +149,12 @@ def last_removal(context: Context, state: State) -> tuple[str, tuple[InventoryIt
     return (number, items) if items is not None else None
 
 
-def remove_again(context: Context, items: Sequence[InventoryItem]) -> None:
-    """Try again to remove what an earlier removal had to leave, unless another product has it by now."""
+def remove_again(context: Context, items: Sequence[InventoryItem]) -> bool:
+    """Try again to remove what an earlier removal had to leave, unless another product has it by now.
+
+    Returns:
+        Whether something went.
+    """
     resolver = Resolver(context.system)
     others = other_products(context, resolver)
     # Whose a directory is cannot be told while the record of a product is unknown.
@@ -160,9 +164,11 @@ def remove_again(context: Context, items: Sequence[InventoryItem]) -> None:
         for item in items
         if item.kind != "directory" or (is_known and not _is_theirs(others, resolver, item.name))
     ]
+    went = False
     for used in methods():
         if own := [item for item in mine if item.kind in used.item_kinds]:
-            used.remove_residue(context, own)
+            went |= used.remove_residue(context, own)
+    return went
 
 
 def _is_theirs(others: OtherProducts, resolver: Resolver, path: str) -> bool:

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from installer.audit.removal_check import LeftBehindError, RemovalCheck
+from installer.commands.audit import audit
 from installer.commands.common.recovery import exclusive
 from installer.commands.common.session import Session
 from installer.commands.remove import remove as remove_product
@@ -90,6 +91,29 @@ def test_a_directory_that_others_had_files_in_is_removed_by_a_second_removal_onc
     assert (named(proof, "left"), proof.exit_code) == ({}, 0)
     assert not on(host, "/opt/chat").exists()
     assert named(proof, "stays")["/etc/chat"] == "contains mine, not installed by Waybill"
+
+
+def test_a_second_removal_that_removes_something_is_a_change_and_ends_the_removal_in_the_audit_log(
+    host: Context,
+) -> None:
+    install(host, ONE)
+    on(host, "/opt/chat/mine").write_text("the operator's")
+    proof_of(host)
+    session, seen = Session(host.system), list[tuple[bool, object, object]]()
+    for does in (lambda: None, on(host, "/opt/chat/mine").unlink, lambda: None):
+        does()
+        done = remove_product(session, PRODUCT, yes=True)
+        last = audited(host)[-1]
+        seen.append((done.changed, last["event"], last.get("result")))
+        assert last["exit"] == 0
+    assert seen == [(False, "unchanged", None), (True, "ended", "done"), (False, "unchanged", None)]
+    ends = [row for row in audited(host) if row["event"] == "ended" and row["verb"] == "remove"]
+    assert {row["transaction"] for row in ends} == {"000002"}
+    assert audit(host.system).problems == ()
+    # Nothing of this is a transaction without an end, for which recovery would look.
+    with exclusive(host):
+        pass
+    assert audited(host)[-1]["event"] == "unchanged"
 
 
 def test_a_directory_that_another_product_has_by_now_is_not_removed_by_a_second_removal(

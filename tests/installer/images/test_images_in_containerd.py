@@ -157,7 +157,9 @@ def test_releases_that_go_leave_nothing_but_what_others_have(node: Node) -> None
     assert rows[other.reference] == ("stays", "it has the name registry.lan/theirs:1")
 
 
-def test_what_a_container_uses_stays_until_it_is_gone(node: Node) -> None:
+def test_what_a_container_uses_stays_until_it_is_gone_and_a_second_removal_tells_that_it_went(
+    node: Node,
+) -> None:
     release = node.release()
     image = release.image(f"{node.name}/app:1", ["a"])
     node.apply(None, release.target())
@@ -169,9 +171,12 @@ def test_what_a_container_uses_stays_until_it_is_gone(node: Node) -> None:
         items = [InventoryItem("image", image.reference, image.config, image.manifest)]
         (row,) = METHOD.residue(node.context, items)
         assert (row.how, row.what) == ("stays", "container user uses it")
+        METHOD.remove_residue(node.context, items)
+        assert not METHOD.remove_residue(node.context, items)
     finally:
         node.engine.ctr("containers", "rm", "user")
-    METHOD.remove_residue(node.context, items)
+    assert METHOD.remove_residue(node.context, items)
+    assert not METHOD.remove_residue(node.context, items)
     assert settled(node) == set()
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from installer.commands.common.recovery import exclusive
+from installer.commands.common.session import Session
+from installer.commands.remove import remove as remove_product
 from installer.commands.status import product_status
 from installer.core.digest import oci_digest
 from installer.core.errors import RolledBackError
@@ -24,8 +26,9 @@ from tests.rig.bundlebuild import BytesMedium
 from tests.rig.imagerelease import ReleaseDirectory, described, plain_layer
 from tests.rig.needs import needs
 from tests.rig.registry import Registry
+from tests.rig.registrygate import answers
 from tests.rig.registrysite import RegistrySite, image, registry_site
-from tests.rig.releases import ReleaseSpec, install, plan_for, remove, roll_back
+from tests.rig.releases import PRODUCT, ReleaseSpec, install, plan_for, remove, roll_back
 from tests.rig.staging import opened
 from tests.rig.staging import plan as staged_plan
 
@@ -229,6 +232,20 @@ def test_what_another_host_keeps_survives_the_removal(
         remove(other.context())
     assert registry_host.named("app") == {"1": image(spec).manifest}
     assert len(registry_host.kept("app")) == 1
+
+
+def test_an_image_that_a_registry_kept_goes_with_a_second_removal_which_is_a_change(
+    registry_host: RegistrySite,
+) -> None:
+    install(registry_host.context(), registry_host.release("1.0.0", {"app:1": [BASE]}))
+    passes = registry_host.gate.spoil
+    registry_host.gate.spoil = lambda request: request.command == "DELETE" and answers(request, 405)
+    assert remove(registry_host.context()).changed
+    assert len(registry_host.kept("app")) == 1
+    registry_host.gate.spoil = passes
+    session = Session(registry_host.context().system)
+    assert [remove_product(session, PRODUCT, yes=True).changed for _ in range(2)] == [True, False]
+    assert registry_host.kept("app") == {}
 
 
 def test_a_name_that_was_there_before_the_product_stays_after_it(registry_host: RegistrySite) -> None:
