@@ -93,7 +93,7 @@ def test_the_next_command_goes_on_after_a_kill_in_the_step(host: Host) -> None:
     (host.root / "wait").unlink()
     rc, out, err = host.run("recover")
     assert rc == 0, err
-    assert "was past the point of no return and is now completed: the new release is installed" in out
+    assert "was past the point of no return and is now completed: 1.4.0 is installed" in out
     now = host.status()
     assert (now["installed"]["version"], now["installed"]["incomplete"], now["drift"]) == ("1.4.0", None, [])
     assert (host.root / "started").exists()
