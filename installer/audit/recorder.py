@@ -334,7 +334,7 @@ def happened(system: System, event: str, fields: Mapping[str, Any], note: Note) 
 
     Args:
         system: The host.
-        event: `unchanged`, `trust`, or `ended` for a repeated removal that removed something.
+        event: `unchanged` or `trust`.
         fields: What the event has.
         note: Called with a warning if it cannot be written.
     """

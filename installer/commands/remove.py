@@ -88,8 +88,6 @@ def check_removed(context: Context, state: State, *, purge: bool = False) -> Tra
     check = check_removal(context, number, items, purge=purge)
     product = context.layout.product
     row = {"verb": "remove", "product": product, "exit": check.exit_code, **check.summary()}
-    # The removal ends a second time: the log has a record of each change of the host.
-    event = "ended" if changed else "unchanged"
-    row |= {"transaction": number, "result": "done"} if changed else {}
-    happened(context.system, event, row, context.progress.warn)
+    # No transaction begins or ends: what went now, the removal has recorded as its own.
+    happened(context.system, "unchanged", row, context.progress.warn)
     return TransactionResult("remove", product, changed, None, None, number, removal=check)
