@@ -105,7 +105,10 @@ def journal_words(context: Context, unit: str, process: str = "") -> list[str]:
         return words
     # The journal looks up the unit of a user by the process. If that has ended first, the line names no unit.
     # Numbers of processes are used again, after a boot soon.
-    boot = context.system.read(_BOOT_ID, 64).decode("ascii", "replace").strip().replace("-", "")
+    try:
+        boot = context.system.read(_BOOT_ID, 64).decode("ascii", "replace").strip().replace("-", "")
+    except OSError:  # a report of a failure must not fail
+        return words
     return [*words, "+", f"_PID={process}", mine, f"_BOOT_ID={boot}"]
 
 
