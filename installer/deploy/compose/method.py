@@ -263,7 +263,7 @@ def _dropped(before: Project, project: Project) -> list[str]:
     gone = {*before.model.own("volumes")} - {*model.own("volumes"), *model.external("volumes")}
     there = names_of(project.context, VOLUME, before.name)
     return [
-        f"volume {name} stays, with its data: this release has it no more" for name in there if name in gone
+        f"volume {name} stays, with its data: this release no longer has it" for name in there if name in gone
     ]
 
 

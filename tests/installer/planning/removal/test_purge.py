@@ -273,7 +273,7 @@ def test_a_volume_that_the_release_has_no_more_stays_and_every_plan_says_so(
 ) -> None:
     install(live, release(1))
     (upgrade,) = [each for each in plan_for(live, release(2, {"data": ""})).methods if each.name == "compose"]
-    assert f"volume {CACHE} stays, with its data: this release has it no more" in upgrade.lines
+    assert f"volume {CACHE} stays, with its data: this release no longer has it" in upgrade.lines
     install(live, release(2, {"data": ""}))
     why = f"it has data of project {PRODUCT}, but is no volume of this release"
     assert lines(live) == [
