@@ -313,7 +313,7 @@ def connect(system: System, address: str = "", *, answer: int = ANSWER, silence:
             loader = opened.enter_context(closing(docker.APIClient(address, api, silence)))
             info = _info(client, address, podman)
         except KeyError as error:
-            what = f"{engine_name(address)} does not answer: what answers there has no Api-Version"
+            what = f"{engine_name(address)} does not answer: another program does, without an Api-Version"
             raise EngineError(what, where=address, hint=engine_start(address)) from error
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             explained = error.explanation if isinstance(error, docker.errors.APIError) else ""

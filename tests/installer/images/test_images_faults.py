@@ -208,7 +208,7 @@ def test_an_engine_that_breaks_off_is_told_in_words_of_the_system(tmp_path: Path
 def test_a_server_that_is_no_engine_is_named(tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     page = Page(200, {"Content-Length": "0"})
-    with serving(page, unix=path), pytest.raises(WaybillError, match="what answers there has no Api-Version"):
+    with serving(page, unix=path), pytest.raises(WaybillError, match="another program does, without"):
         docker_engine.connect(System("/"), f"unix://{path}")
 
 
