@@ -25,7 +25,6 @@ from installer.host.safe_path import ParentDir, naming, open_parent, removed_aft
 from installer.host.syscalls import SyncError
 from installer.shared.child import process
 from installer.shared.child.process import Completed
-from installer.shared.terminal import interrupts
 
 __all__ = ["Answer", "Completed", "Lock", "Seen", "Space", "SyncError", "System"]
 
@@ -64,10 +63,10 @@ class System(Host):
 
         Args:
             name: What it is, for traces: `docker.load`.
-            call: Does it; a signal that asks the program to stop ends it at once: an engine may take minutes.
+            call: Does it, in bounded time. No signal ends it: an engine would go on, and change something
+                after an undo has looked.
         """
-        with interrupts.waiting():
-            return self.around(name, (), call)
+        return self.around(name, (), call)
 
     @_effect
     def mkdir(self, path: str, mode: int) -> None:

@@ -19,6 +19,7 @@ from installer.images.engine_info import EngineImage, EngineInfo, describe
 from installer.images.read_back import digests
 from installer.shared.child.engine_address import engine_address, engine_name, engine_start
 from installer.shared.http import faults
+from installer.shared.terminal import interrupts
 
 if TYPE_CHECKING:
     from installer.host.system import System
@@ -148,14 +149,18 @@ class Engine:
         """
         # The client's timeout counts silence only: an engine that trickles would never end.
         deadline = time.monotonic() + SILENCE + payload / SLOWEST
-        return self._system.effect("docker.load", lambda: self._load(chunks, deadline, advance))
+        with interrupts.waiting():
+            return self._system.effect("docker.load", lambda: self._load(chunks, deadline, advance))
 
     def _load(
         self, chunks: Iterable[bytes], deadline: float, advance: Callable[[int], None]
     ) -> frozenset[str]:
         loaded, unpacked = False, dict[str, int]()
-        with self._asking("load an image"):
-            for event in self._loader.load_image(_until(deadline, chunks), quiet=False):
+        with self._asking("load an image"), ExitStack() as last:
+            # An engine that has everything finishes, whether or not anybody waits: an undo that did not wait
+            # would look for the image too early, and leave it.
+            pieces = _until(deadline, chunks, lambda: last.enter_context(interrupts.deferred()))
+            for event in self._loader.load_image(pieces, quiet=False):
                 _check(deadline)
                 text = str(event.get("stream") or "").strip()
                 # Docker 28 with the containerd store reports an error as text only, and then success.
@@ -341,7 +346,12 @@ def _check(deadline: float) -> None:
         raise TimeoutError
 
 
-def _until(deadline: float, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _until(deadline: float, chunks: Iterable[bytes], before_last: Callable[[], object]) -> Iterator[bytes]:
+    held = b""
     for chunk in chunks:
         _check(deadline)
-        yield chunk
+        if held:
+            yield held
+        held = chunk
+    before_last()
+    yield held

@@ -25,6 +25,7 @@ from installer.images.docker_socket import EngineError, InUseError
 from installer.images.engine_info import EngineImage
 from installer.images.load_stream import Form, ImageLoad, chain_ids, stream
 from installer.shared.progress import Progress
+from installer.shared.terminal import interrupts
 from installer.state.release import Release
 
 ABSENT = "absent"
@@ -134,14 +135,17 @@ def present_chains(engine: Engine) -> frozenset[str]:
 
 
 class _Meter:
-    """Counts bytes once that are reported several times."""
+    """Counts bytes once that are reported several times, and says why a signal does not stop the load."""
 
     def __init__(self, progress: Progress, passes: int) -> None:
-        self._progress, self._passes, self._rest = progress, passes, 0
+        self._progress, self._passes, self._rest, self._told = progress, passes, 0, False
 
     def advance(self, count: int) -> None:
         whole, self._rest = divmod(self._rest + count, self._passes)
         self._progress.advance(whole)
+        if (signal := interrupts.heard()) and not self._told:
+            self._told = True
+            self._progress.note(f"{signal}: the engine has all of the image and finishes loading it first")
 
 
 def _is_theirs(found: EngineImage | None, image: Image) -> bool:

@@ -5,7 +5,7 @@ program is doing:
 
     open       verification, reading, planning      stops at once, like Ctrl-C in any Python program
     deferred   a change of the host                 stops at the next `check` or wait
-    waiting    sleep, prompt, child, engine, media  stops at once, also inside `deferred`
+    waiting    sleep, prompt, child, media, upload  stops at once, also inside `deferred`
     shielded   an undo, what follows a commit       does not stop
 
 After the first signal has stopped the program, later ones do not interrupt the cleanup. A signal that was
@@ -86,6 +86,11 @@ def check() -> None:
     """
     if _state.pending and _here() and _state.mode in (_DEFERRED, _WAITING):
         _stop()
+
+
+def heard() -> str:
+    """Return the signal that is kept until the part that runs has ended; empty if there is none."""
+    return _state.pending
 
 
 class deferred:  # noqa: N801 - used like a function, as `contextlib.suppress`
