@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -15,6 +16,7 @@ from installer.core.limits import MIB
 from installer.shared.http.faults import Server, SlowError, unreachable
 from installer.shared.http.session import LargeError, LateError
 from installer.shared.registry.errors import RegistryError, elsewhere, lying, refused
+from installer.shared.terminal import interrupts
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -91,9 +93,19 @@ class Connection:
         self._authorizations.clear()
         self._session.close()
 
-    def changing(self, name: str, call: Callable[[], T]) -> T:
-        """Carry out what changes the registry: `registry.NAME` in traces."""
-        done: T = self._effect(f"registry.{name}", call)
+    def changing(self, name: str, call: Callable[[], T], *, visible: bool = False) -> T:
+        """Carry out what changes the registry: `registry.NAME` in traces.
+
+        Args:
+            name: Its name.
+            call: Sends the requests.
+            visible: Whether others see what it does. Then no signal ends it: the registry would go on, and
+                change something after an undo has looked.
+        """
+        with ExitStack() as part:
+            if visible:
+                part.enter_context(interrupts.deferred()).shield()
+            done: T = self._effect(f"registry.{name}", call)
         return done
 
     def ask(

@@ -113,7 +113,7 @@ class Repository:
                 data=document.data,
             )
 
-        self._connection.changing("put", send)
+        self._connection.changing("put", send, visible=True)
         back = self.manifest(reference)
         if back is None or back.data != document.data:
             raise lying(where, "took a manifest and does not return it as it was sent")
@@ -236,22 +236,18 @@ class Repository:
 
     def _delete(self, reference: str, where: str) -> bool:
         """Delete a manifest or tag; False where the registry does not support that."""
+        path, gone, unsupported = self._path(f"manifests/{reference}"), (200, 202, 204, 404), (400, 405, 501)
         try:
             answer = self._connection.changing(
                 "delete",
-                lambda: self._connection.ask(
-                    "DELETE",
-                    self._path(f"manifests/{reference}"),
-                    where,
-                    ok=(200, 202, 204, 404),
-                    known=(400, 405, 501),
-                ),
+                lambda: self._connection.ask("DELETE", path, where, ok=gone, known=unsupported),
+                visible=True,
             )
         except RegistryError as error:
             if error.status in (401, 403):
                 raise _not_deleted(where, error.status) from None
             raise
-        return answer.status_code not in (400, 405, 501)
+        return answer.status_code not in unsupported
 
     def put_blob(self, data: bytes) -> None:
         """Send a small blob."""

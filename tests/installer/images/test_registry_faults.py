@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from installer.core.errors import HostNotReadyError, NotUndoneError, RolledBackError
 from installer.core.format.manifest import HealthCheck
 from installer.host.system import System
+from installer.shared.terminal import interrupts
 from installer.state.state import load
 from tests.rig.faulty import Killed
 from tests.rig.imagerelease import plain_layer
@@ -177,6 +181,31 @@ def test_an_undo_without_the_registry_waits_for_it(registry_host: RegistrySite) 
         install(registry_host.context(), new)
     registry_host.gate.spoil = lambda _request: False
     recovered(registry_host.context())
+    assert registry_host.tags("app") == before
+
+
+@pytest.mark.parametrize("last", ["latest", "digest"])
+def test_a_signal_waits_for_a_manifest_that_the_registry_is_about_to_take(
+    registry_host: RegistrySite, last: str
+) -> None:
+    install(registry_host.context(), registry_host.release("1.0.0", {"app:latest": [BASE]}))
+    before = registry_host.tags("app")
+    new = registry_host.release("2.0.0", {"app:latest": [BASE, ONE]})
+    end = f"/manifests/{image(new).manifest if last == 'digest' else 'latest'}"
+    named = list[int]()
+
+    def interrupt(request: Any) -> bool:
+        if request.command == "PUT" and request.path.endswith(end) and not named:
+            named.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)  # the registry takes its time; the client could go away
+        return False
+
+    registry_host.gate.spoil = interrupt
+    with interrupts.handled(), pytest.raises(RolledBackError, match="SIGTERM"):
+        install(registry_host.context(), new)
+    time.sleep(1)
+    assert named
     assert registry_host.tags("app") == before
 
 
