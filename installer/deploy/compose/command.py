@@ -13,7 +13,7 @@ from installer.core.errors import BusyError, Problem
 from installer.core.format.manifest import Kind
 from installer.deploy import release_files
 from installer.deploy.compose import project
-from installer.deploy.compose.containers import CONTENT
+from installer.deploy.compose.containers import CONTENT, settle
 from installer.deploy.compose.environment import env_words
 from installer.deploy.compose.logs import WIDTH
 from installer.deploy.docker_cli import QUICK
@@ -289,7 +289,13 @@ def answer(context: Context, args: Json, source: Source, *words: str) -> Complet
 
 def require(context: Context, args: Json, source: Source, *words: str) -> None:
     """Run a command of Compose that changes the project; see `answer` for arguments and errors."""
-    ended = _run(context, args, source, *words)
+    try:
+        ended = _run(context, args, source, *words)
+    except KeyboardInterrupt:
+        settle(context, args)
+        raise
+    if ended.timed_out:
+        settle(context, args)
     _checked(context, ended, words[0], args["project"], f"see `docker compose -p {args['project']} logs`")
 
 

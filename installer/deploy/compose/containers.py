@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from installer.deploy.docker_cli import docker
-from installer.deploy.operation import StepError
+from installer.deploy.operation import Json, StepError
 from installer.host.context import Context
 from installer.host.layout import STATE
 from installer.host.private_copy import PREFIX
@@ -17,12 +18,21 @@ from installer.host.private_copy import PREFIX
 CONTENT = "io.waybill.content"
 """The label with the digest of the release's files that a service mounts; see `mounted`."""
 _OF_COMPOSE = "com.docker.compose."
+_GRACE = 10  # the engine's own
 _AT_ONCE = 20
 """Containers that one command describes: what a child may write is bounded."""
+_AGAIN = 0.5
+"""Seconds between two looks at the containers."""
+_LOOKS = 20
+_LONGEST = 600.0
+"""Seconds that are waited for a container whose grace period has no end."""
+_MARGIN = 10.0
+"""Seconds that an engine may take to kill a container whose grace period is over."""
 _ROW = (
     '{"Id":{{json .ID}},"Name":{{json .Name}},"Image":{{json .Image}},"State":{{json .State}},'
     '"Labels":{{json .Config.Labels}},"Env":{{json .Config.Env}},"Probe":{{json .Config.Healthcheck}},'
-    '"Policy":{{json .HostConfig.RestartPolicy.Name}},"RestartCount":{{json .RestartCount}}}'
+    '"Policy":{{json .HostConfig.RestartPolicy.Name}},"RestartCount":{{json .RestartCount}},'
+    '"Grace":{{json .Config.StopTimeout}}}'
 )
 
 
@@ -41,6 +51,7 @@ class Container:
         has_probe: Whether it has a health check.
         policy: Its restart policy.
         restarts: How often the engine has started it again.
+        grace: Seconds that it may take to stop.
     """
 
     id: str
@@ -53,6 +64,7 @@ class Container:
     has_probe: bool
     policy: str
     restarts: int
+    grace: int
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -70,6 +82,7 @@ class Container:
             has_probe=probe[0] != "NONE",
             policy=row["Policy"] or "no",
             restarts=int(row["RestartCount"] or 0),
+            grace=_GRACE if row["Grace"] is None else int(row["Grace"]),
         )
 
     @property
@@ -94,9 +107,14 @@ class Container:
         return _seconds(self.state.get("FinishedAt"))
 
     @property
+    def started_at(self) -> float:
+        """When it was started last, in seconds since 1970."""
+        return _seconds(self.state.get("StartedAt"))
+
+    @property
     def ran_for(self) -> float:
         """How long it ran until it ended, in seconds."""
-        return self.ended_at - _seconds(self.state.get("StartedAt"))
+        return self.ended_at - self.started_at
 
     @property
     def model(self) -> str:
@@ -162,8 +180,7 @@ class Container:
 def _seconds(text: object) -> float:
     """Return a time of the engine in seconds; infinite where it is none."""
     try:
-        # The engine writes nanoseconds; more than seconds is not needed.
-        return datetime.fromisoformat(f"{str(text)[:19]}+00:00").timestamp()
+        return datetime.fromisoformat(str(text)).timestamp()
     except ValueError:
         return float("inf")
 
@@ -205,3 +222,74 @@ def _inspected(context: Context, ids: Sequence[str], engine: str) -> Iterator[Ma
         if len(rows) < len(some) and not gone:
             raise StepError("cannot inspect the containers: the engine's answer is not complete")
         yield from rows
+
+
+def settle(context: Context, args: Json) -> None:
+    """Wait until the containers of a project do not change any more, after a Compose that was killed.
+
+    What it had asked the engine for goes on: a container is created a moment later. For those that are being
+    stopped, which may take long, `end_stops` waits.
+
+    Args:
+        context: The host.
+        args: Of an operation: the project and the engine.
+    """
+    before: list[Container] | None = None
+    # An engine that does not answer is reported by what follows.
+    with suppress(StepError):
+        for _ in range(_LOOKS):
+            there = containers(context, args["project"], args.get("engine", ""))
+            if there == before:
+                return
+            before = there
+            context.system.sleep(_AGAIN)
+
+
+def end_stops(context: Context, args: Json, since: int, there: list[Container]) -> list[Container]:
+    """Wait until containers have stopped that a Compose which was killed had asked the engine to stop.
+
+    An undo would see one that runs as before and leave it alone, and then the engine would end it. Of Docker,
+    nothing but its events says that it is stopping a container: until the end it runs.
+
+    Args:
+        context: The host.
+        args: Of an operation: the project and the engine.
+        since: When the operation began, in seconds since 1970.
+        there: The containers of the project.
+
+    Returns:
+        The containers of the project after that.
+
+    Raises:
+        StepError: The engine does not answer.
+    """
+    project, engine = args["project"], args.get("engine", "")
+    stopping = [each for each in there if each.state.get("Status") == "stopping"]  # so says Podman
+    if running := [each for each in there if each.running]:
+        signalled = _signalled(context, args, since)
+        # One that was started again since has had its signal.
+        stopping += [each for each in running if signalled.get(each.id, 0) >= each.started_at]
+    if not stopping:
+        return there
+    context.progress.note(f"waiting for containers to stop: {', '.join(each.name for each in stopping)}")
+    for each in stopping:
+        # Not `docker stop`: a second signal makes many programs drop what they are about to save.
+        timeout = each.grace + _MARGIN if each.grace >= 0 else _LONGEST
+        docker(context, "wait", each.id, timeout=timeout, engine=engine)
+    return containers(context, project, engine)
+
+
+def _signalled(context: Context, args: Json, since: int) -> dict[str, float]:
+    """Return when containers were last sent a signal, in seconds since 1970, by id."""
+    chosen = ("type=container", "event=kill", f"label=com.docker.compose.project={args['project']}")
+    filters = [word for each in chosen for word in ("--filter", each)]
+    # A clock that was set back meanwhile: the engine refuses a period that ends before it begins.
+    now = context.system.now()
+    period = ("--since", str(min(since, int(now))), "--until", f"{now:.3f}")
+    form = ("--format", "{{.ID}} {{.TimeNano}}")
+    ended = docker(context, "events", *filters, *period, *form, engine=args.get("engine", ""))
+    if not ended.ok:
+        what = f"cannot read the events of the engine: {ended.reason(context.secrets)}"
+        raise StepError(what, where=args["project"]).of(ended, context.secrets)
+    rows = (line.split() for line in ended.stdout.decode("utf-8", "replace").splitlines())
+    return {row[0]: int(row[1]) / 1e9 for row in rows if len(row) == 2 and row[1].isdecimal()}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from installer.core.errors import Problem
 from installer.deploy.compose.command import TIMEOUT, Source, alone, require
-from installer.deploy.compose.containers import Container, containers
+from installer.deploy.compose.containers import Container, containers, end_stops
 from installer.deploy.compose.logs import last_lines
 from installer.deploy.docker_cli import docker
 from installer.deploy.operation import Handler, Json, StepError
@@ -27,11 +27,12 @@ class Before(Handler):
     """`compose.before`: stops the old project if it goes; undone, brings it back as it was."""
 
     def observe(self, context: Context, args: Json) -> Json:
-        """Return the containers of the project."""
+        """Return the containers of the project, and the time."""
         there = containers(context, args["project"], args.get("engine", ""))
         return {
             "containers": {each.id: each.started for each in there},
             "services": [_state(each) for each in there],
+            "at": int(context.system.now()),
         }
 
     def do(self, context: Context, args: Json, preimage: Json) -> None:
@@ -47,6 +48,8 @@ class Before(Handler):
             return
         with alone(context):
             there = containers(context, args["project"], args.get("engine", ""))
+            if at := preimage.get("at"):  # a journal of an earlier version has none
+                there = end_stops(context, args, at, there)
             # The same containers with the same start times: the old project never stopped.
             if {each.id: each.started for each in there} == before:
                 return
