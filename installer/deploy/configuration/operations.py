@@ -20,7 +20,7 @@ from installer.host.context import Context
 from installer.host.directories import write_mark
 
 _LINES = 50
-_STATE = ("ActiveState", "InvocationID")
+_STATE = ("ActiveState", "InvocationID", "Job")
 
 
 def _mark(context: Context, what: str) -> str:
@@ -86,12 +86,14 @@ class Back(Handler):
 def _bring_back(context: Context, act: Json, before: Json) -> None:
     unit, now = act["unit"], show(context, act["unit"], *_STATE)
     runs, ran = now["ActiveState"] in RUNNING, before["ActiveState"] in RUNNING
+    # A job outlives the `systemctl` that asked for it and was killed.
+    queued = now["Job"] not in ("", "0")
     if runs and act["does"] == "reload":
         context.progress.note(f"undo: reload {unit}")
         # Never a restart: a service of the host that cannot reload now might not come back from one.
         require(context, "reload", unit)
     # Of the others only those of the host that were stopped or restarted: its step brings back one of ours.
-    elif ran and not act["own"] and (not runs or now["InvocationID"] != before["InvocationID"]):
+    elif ran and not act["own"] and (not runs or queued or now["InvocationID"] != before["InvocationID"]):
         context.progress.note(f"undo: restart {unit}")
         systemctl(context, "reset-failed", unit)
         require(context, "restart", unit)

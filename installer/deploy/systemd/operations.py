@@ -17,7 +17,7 @@ from installer.deploy.systemd.units import in_order, kind_of, stop_order
 from installer.deploy.user_manager import as_user, links
 from installer.host.context import Context
 
-_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "InvocationID", "Type")
+_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "InvocationID", "Type", "Job")
 _TEMPLATE = {"LoadState": "template", "ActiveState": "inactive", "UnitFileState": "", "InvocationID": ""}
 
 
@@ -115,7 +115,12 @@ class Before(_LinkingHandler):
                     _set(context, "enable", unit)
                 elif now[unit]["UnitFileState"] == "enabled":
                     _set(context, "disable", unit)
-        if come := [unit for unit in _active(now, there) if there[unit]["ActiveState"] not in RUNNING]:
+        active = set(_active(now, there))
+        # A job outlives the `systemctl` that asked for it and was killed: what still waits to be stopped runs
+        # as before, until its turn comes. The jobs of an undo take the place of such jobs.
+        queued = {unit for unit in there if now[unit].get("Job", "0") not in ("", "0")}
+        came = [unit for unit in there if unit in active | queued]
+        if come := [unit for unit in came if there[unit]["ActiveState"] not in RUNNING]:
             require(context, "stop", *stop_order(come))
         ran = [unit for unit in _active(there, there) if not _ended(unit, there[unit], args["stop"])]
         # Another invocation runs the new release's program: it has to go even if it is active.
@@ -124,7 +129,8 @@ class Before(_LinkingHandler):
             [
                 unit
                 for unit in ran
-                if now[unit]["ActiveState"] not in RUNNING
+                if unit not in active
+                or unit in queued
                 or now[unit]["InvocationID"] != there[unit]["InvocationID"]
             ],
         )
