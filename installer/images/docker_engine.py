@@ -159,7 +159,7 @@ class Engine:
         with self._asking("load an image"), ExitStack() as last:
             # An engine that has everything finishes, whether or not anybody waits: an undo that did not wait
             # would look for the image too early, and leave it.
-            pieces = _until(deadline, chunks, lambda: last.enter_context(interrupts.deferred()))
+            pieces = _until(deadline, chunks, lambda: last.enter_context(interrupts.deferred()).shield())
             for event in self._loader.load_image(pieces, quiet=False):
                 _check(deadline)
                 text = str(event.get("stream") or "").strip()

@@ -23,6 +23,7 @@ from installer.host.context import Context
 from installer.host.private_copy import new_name, remove_copies
 from installer.host.system import Completed, Seen, System
 from installer.shared.child.engine_address import engine_environment, interpolation_environment
+from installer.shared.terminal import interrupts
 
 KIND: Kind = "compose"
 """Of the files that it gives to Compose."""
@@ -292,7 +293,9 @@ def require(context: Context, args: Json, source: Source, *words: str) -> None:
     try:
         ended = _run(context, args, source, *words)
     except KeyboardInterrupt:
-        settle(context, args)
+        with interrupts.deferred() as rest:
+            rest.shield()
+            settle(context, args)
         raise
     if ended.timed_out:
         settle(context, args)

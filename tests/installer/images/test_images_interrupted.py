@@ -63,7 +63,12 @@ def interrupted_load(
         os.kill(pid, signal.SIGSTOP)
         threading.Thread(target=interrupt).start()
 
+    def printed(_count: int) -> None:
+        with interrupts.waiting():  # as whatever writes to a terminal, which may be stopped
+            pass
+
     monkeypatch.setattr(operations, "stream", watched)
+    monkeypatch.setattr(site.meter, "advance", printed)
     release = site.release()
     release.image(f"{site.name}/app:1", [plain_layer("big", 20_000_000)], "tar")
     op = METHOD.operations(site.context, None, release.target())[0]
