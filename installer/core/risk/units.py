@@ -98,16 +98,23 @@ def _programs(where: str, lines: Lines) -> Iterator[Risk | Program]:
         )
 
     service = any(section == "Service" for _, section, _, _ in lines)
+    keys = {name for _, section, name, _ in lines if section == "Service"}
     user, is_dynamic = last("User"), last("DynamicUser").lower() in _YES
     # A dynamic user is not made where its name is that of a user of the host. %U is 0, and %u is root.
     # Who runs the commands of a drop-in, its unit says where the drop-in does not.
     is_drop_in = where.endswith(".conf")
-    as_root = service and (user in _ROOT or "%" in user or not (user or is_dynamic or is_drop_in))
+    # A drop-in that sets either of the two to nothing, or to no, takes away what the unit has set.
+    says_nothing = is_drop_in and not {"User", "DynamicUser"} & keys
+    as_root = service and (user in _ROOT or "%" in user or not (user or is_dynamic or says_nothing))
     nobody = "the user of its unit" if is_drop_in and not is_dynamic else "a dynamic user"
     start_only = last("PermissionsStartOnly").lower() in _YES
     if as_root:
         why = f"User={user}" if user else "no User= is set in this file"
-        yield Risk("root", where, f"the service runs as root: {why}")
+        if "User" in keys and not user:
+            why = "User= is empty"
+        # A drop-in without a user may leave the one of the unit as it is.
+        may = "may run" if is_drop_in and "User" not in keys else "runs"
+        yield Risk("root", where, f"the service {may} as root: {why}")
     for number, section, key, value in lines:
         if not key.startswith("Exec") or not value:
             continue

@@ -251,3 +251,21 @@ def test_words_that_nearly_match_are_read_in_one_pass(word: str, monkeypatch: py
     monkeypatch.setattr(commands, "LONGEST", 200_000)
     with ends():
         list(suspicious("apply.sh", (word * 200_000)[:200_000]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        ("User=", "the service runs as root: User= is empty"),
+        ("User=chat\nUser=", "the service runs as root: User= is empty"),
+        ("User=root", "the service runs as root: User=root"),
+        ("DynamicUser=no", "the service may run as root: no User= is set in this file"),
+        ("User=chat", ""),
+        ("DynamicUser=yes", ""),
+        ("Nice=1", ""),
+    ],
+)
+def test_a_drop_in_that_takes_away_the_user_of_its_unit_is_named(lines: str, what: str) -> None:
+    found = examine_unit("chatd.service.d/10-site.conf", f"[Service]\n{lines}\n")
+    risks = [each.what for each in found if isinstance(each, Risk) and each.kind == "root"]
+    assert risks == ([what] if what else [])
