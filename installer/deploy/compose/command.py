@@ -23,6 +23,7 @@ from installer.host.context import Context
 from installer.host.private_copy import new_name, remove_copies
 from installer.host.system import Completed, Seen, System
 from installer.shared.child.engine_address import engine_environment, interpolation_environment
+from installer.shared.child.process import Told
 from installer.shared.terminal import interrupts
 
 KIND: Kind = "compose"
@@ -32,6 +33,7 @@ TIMEOUT = 600.0
 """Seconds that one command of Compose may take."""
 _PROGRESS = re.compile(r" ?(Container|Network|Volume|Image) \S+ +[A-Z][a-z]+ *")
 """A line of Compose about what it does; in a failure only the others say what is wrong."""
+_CREATES = re.compile(rb" ?Container (\S+) +Creat(ing|ed) *")
 _NO_PLUGIN = b"docker --help"
 """Part of what a Docker command line without the plugin prints; the rest varies with its version."""
 
@@ -130,7 +132,7 @@ class Source:
         return self.file if isinstance(self.file, str) else self.file[0]
 
 
-def _run(context: Context, args: Json, source: Source, *words: str) -> Completed:
+def _run(context: Context, args: Json, source: Source, *words: str, told: Told | None = None) -> Completed:
     directory, path = release_of(context, source.first)
     place, held = real_path(context, source.first.rpartition("/")[0]), source.held or directory
     with env_words(context, args, source.rendered) as (override, variables):
@@ -147,7 +149,7 @@ def _run(context: Context, args: Json, source: Source, *words: str) -> Completed
             data, added = ended.stdout, ()
         with _labels(context, source.contents) as labels:
             options = ["-f", "-", *added, *variables, *labels]
-            return _named(_compose(context, args, place, options, *words, stdin=data), args, added)
+            return _named(_compose(context, args, place, options, *words, stdin=data, told=told), args, added)
 
 
 def _named(ended: Completed, args: Json, override: Sequence[str]) -> Completed:
@@ -180,11 +182,17 @@ def _resolve(context: Context, args: Json, files: list[str], held: str, values: 
 
 
 def _compose(
-    context: Context, args: Json, place: str, options: Sequence[str], *words: str, stdin: bytes = b""
+    context: Context,
+    args: Json,
+    place: str,
+    options: Sequence[str],
+    *words: str,
+    stdin: bytes = b"",
+    told: Told | None = None,
 ) -> Completed:
     argv = [*args["tool"], "-p", args["project"], "--project-directory", place, *options, *PLAIN, *words]
     env = {**interpolation_environment(args.get("engine", "")), **args["env"]}
-    return context.system.run(argv, timeout=TIMEOUT, env=env, stdin=stdin)
+    return context.system.run(argv, timeout=TIMEOUT, env=env, stdin=stdin, told=told)
 
 
 def real_path(context: Context, path: str) -> str:
@@ -290,15 +298,23 @@ def answer(context: Context, args: Json, source: Source, *words: str) -> Complet
 
 def require(context: Context, args: Json, source: Source, *words: str) -> None:
     """Run a command of Compose that changes the project; see `answer` for arguments and errors."""
+    creating = set[str]()
+
+    def told(lines: Sequence[bytes]) -> None:
+        for name, state in (found.groups() for line in lines if (found := _CREATES.fullmatch(line))):
+            (creating.add if state == b"ing" else creating.discard)(name.decode())
+
     try:
-        ended = _run(context, args, source, *words)
+        ended = _run(context, args, source, *words, told=told)
     except KeyboardInterrupt:
         with interrupts.deferred() as rest:
             rest.shield()
-            settle(context, args)
+            settle(context, args, creating)
         raise
-    if ended.timed_out:
-        settle(context, args)
+    if not ended.ok:
+        # Where one service fails, Compose ends, and the engine goes on with the others. The one that failed
+        # may be among those that it was to create: it never comes.
+        settle(context, args, creating, limit=10.0)
     _checked(context, ended, words[0], args["project"], f"see `docker compose -p {args['project']} logs`")
 
 

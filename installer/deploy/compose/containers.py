@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from installer.deploy.operation import Json, StepError
 from installer.host.context import Context
 from installer.host.layout import STATE
 from installer.host.private_copy import PREFIX
+from installer.shared.child.engine_address import engine_address, is_podman
 
 CONTENT = "io.waybill.content"
 """The label with the digest of the release's files that a service mounts; see `mounted`."""
@@ -23,16 +25,16 @@ _AT_ONCE = 20
 """Containers that one command describes: what a child may write is bounded."""
 _AGAIN = 0.5
 """Seconds between two looks at the containers."""
-_LOOKS = 20
-_LONGEST = 600.0
+_GOING = ("stopping", "removing")
+_ENDLESS = 600
 """Seconds that are waited for a container whose grace period has no end."""
-_MARGIN = 10.0
+_MARGIN = 10
 """Seconds that an engine may take to kill a container whose grace period is over."""
 _ROW = (
     '{"Id":{{json .ID}},"Name":{{json .Name}},"Image":{{json .Image}},"State":{{json .State}},'
     '"Labels":{{json .Config.Labels}},"Env":{{json .Config.Env}},"Probe":{{json .Config.Healthcheck}},'
     '"Policy":{{json .HostConfig.RestartPolicy.Name}},"RestartCount":{{json .RestartCount}},'
-    '"Grace":{{json .Config.StopTimeout}}}'
+    '"Grace":{{json .Config.StopTimeout}},"Signal":{{json .Config.StopSignal}}}'
 )
 
 
@@ -51,7 +53,8 @@ class Container:
         has_probe: Whether it has a health check.
         policy: Its restart policy.
         restarts: How often the engine has started it again.
-        grace: Seconds that it may take to stop.
+        grace: Seconds that it may take to stop; -1 for any time.
+        signal: What asks it to stop: a name, or a number; empty for SIGTERM.
     """
 
     id: str
@@ -65,6 +68,7 @@ class Container:
     policy: str
     restarts: int
     grace: int
+    signal: str
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -83,6 +87,7 @@ class Container:
             policy=row["Policy"] or "no",
             restarts=int(row["RestartCount"] or 0),
             grace=_GRACE if row["Grace"] is None else int(row["Grace"]),
+            signal=row.get("Signal") or "",
         )
 
     @property
@@ -115,6 +120,13 @@ class Container:
     def ran_for(self) -> float:
         """How long it ran until it ended, in seconds."""
         return self.ended_at - self.started_at
+
+    def is_ended_by(self, number: str) -> bool:
+        """Return whether a signal, by its number, asks it to stop, or kills it."""
+        name = f"SIG{self.signal.upper().removeprefix('SIG')}"
+        named = signal.Signals.__members__.get(name, signal.SIGTERM)
+        own = self.signal if self.signal.isdecimal() else str(named.value)
+        return number in (own, str(signal.SIGKILL.value))
 
     @property
     def model(self) -> str:
@@ -224,8 +236,8 @@ def _inspected(context: Context, ids: Sequence[str], engine: str) -> Iterator[Ma
         yield from rows
 
 
-def settle(context: Context, args: Json) -> None:
-    """Wait until the containers of a project do not change any more, after a Compose that was killed.
+def settle(context: Context, args: Json, creating: Collection[str], limit: float = 30.0) -> None:
+    """Wait until the containers of a project do not change, after a Compose that was killed or failed.
 
     What it had asked the engine for goes on: a container is created a moment later. For those that are being
     stopped, which may take long, `end_stops` waits.
@@ -233,15 +245,19 @@ def settle(context: Context, args: Json) -> None:
     Args:
         context: The host.
         args: Of an operation: the project and the engine.
+        creating: Names of containers that the engine was asked to create: it lists them when it has.
+        limit: Seconds after which it gives up.
     """
-    before: list[Container] | None = None
+    before: list[tuple[str, object]] | None = None
+    until = context.system.monotonic() + limit
     # An engine that does not answer is reported by what follows.
     with suppress(StepError):
-        for _ in range(_LOOKS):
+        while context.system.monotonic() < until:
             there = containers(context, args["project"], args.get("engine", ""))
-            if there == before:
+            seen = [(each.id, each.state.get("Status")) for each in there]
+            if seen == before and {each.name for each in there}.issuperset(creating):
                 return
-            before = there
+            before = seen
             context.system.sleep(_AGAIN)
 
 
@@ -261,35 +277,52 @@ def end_stops(context: Context, args: Json, since: int, there: list[Container]) 
         The containers of the project after that.
 
     Raises:
-        StepError: The engine does not answer.
+        StepError: The engine does not answer, or does not stop one.
     """
-    project, engine = args["project"], args.get("engine", "")
-    stopping = [each for each in there if each.state.get("Status") == "stopping"]  # so says Podman
-    if running := [each for each in there if each.running]:
-        signalled = _signalled(context, args, since)
-        # One that was started again since has had its signal.
-        stopping += [each for each in running if signalled.get(each.id, 0) >= each.started_at]
+    stopping = {each.id for each in there if each.state.get("Status") in _GOING} | _told_to_stop(
+        context, args, since, [each for each in there if each.running]
+    )
     if not stopping:
         return there
-    context.progress.note(f"waiting for containers to stop: {', '.join(each.name for each in stopping)}")
-    for each in stopping:
-        # Not `docker stop`: a second signal makes many programs drop what they are about to save.
-        timeout = each.grace + _MARGIN if each.grace >= 0 else _LONGEST
-        docker(context, "wait", each.id, timeout=timeout, engine=engine)
-    return containers(context, project, engine)
+    names = ", ".join(each.name for each in there if each.id in stopping)
+    context.progress.note(f"waiting until the engine has stopped {names}")
+    # It is not asked again: a second signal makes many programs drop what they are about to save.
+    longest = max(each.grace if each.grace >= 0 else _ENDLESS for each in there if each.id in stopping)
+    until = context.system.monotonic() + longest + _MARGIN
+    while True:
+        there = containers(context, args["project"], args.get("engine", ""))
+        left = [each for each in there if each.id in stopping]
+        left = [each for each in left if each.running or each.state.get("Status") in _GOING]
+        if not left:
+            return there
+        if context.system.monotonic() > until:
+            names = " ".join(each.name for each in left)
+            hint = f"end what is left (`docker kill {names}`), then run `install recover`"
+            raise StepError(f"the engine does not stop {names}", where=args["project"], hint=hint)
+        context.system.sleep(_AGAIN)
 
 
-def _signalled(context: Context, args: Json, since: int) -> dict[str, float]:
-    """Return when containers were last sent a signal, in seconds since 1970, by id."""
+def _told_to_stop(context: Context, args: Json, since: int, running: Sequence[Container]) -> set[str]:
+    """Return the ids of running containers that were sent the signal to stop since they were started."""
+    engine = args.get("engine", "")
+    # Podman says itself what it is stopping.
+    if not running or is_podman(engine or engine_address()):
+        return set()
     chosen = ("type=container", "event=kill", f"label=com.docker.compose.project={args['project']}")
     filters = [word for each in chosen for word in ("--filter", each)]
-    # A clock that was set back meanwhile: the engine refuses a period that ends before it begins.
     now = context.system.now()
-    period = ("--since", str(min(since, int(now))), "--until", f"{now:.3f}")
-    form = ("--format", "{{.ID}} {{.TimeNano}}")
-    ended = docker(context, "events", *filters, *period, *form, engine=args.get("engine", ""))
+    # The clock may have been set back meanwhile: then all that the engine remembers is looked at.
+    period = ("--since", str(since if since < now else 0), "--until", f"{now:.3f}")
+    form = ("--format", "{{.ID}} {{.TimeNano}} {{.Actor.Attributes.signal}}")
+    ended = docker(context, "events", *filters, *period, *form, engine=engine)
     if not ended.ok:
-        what = f"cannot read the events of the engine: {ended.reason(context.secrets)}"
-        raise StepError(what, where=args["project"]).of(ended, context.secrets)
+        what = f"cannot see which containers are being stopped: {ended.reason(context.secrets)}"
+        context.progress.warn(f"{what}; see `docker ps` whether all of them run")
+        return set()
+    by_id = {each.id: each for each in running}
     rows = (line.split() for line in ended.stdout.decode("utf-8", "replace").splitlines())
-    return {row[0]: int(row[1]) / 1e9 for row in rows if len(row) == 2 and row[1].isdecimal()}
+    return {
+        id_
+        for id_, time, number in (row for row in rows if len(row) == 3)
+        if id_ in by_id and by_id[id_].is_ended_by(number) and int(time) / 1e9 >= by_id[id_].started_at
+    }

@@ -18,8 +18,10 @@ from installer.deploy.compose import command
 from installer.deploy.compose.containers import containers, end_stops
 from installer.host.context import Context
 from installer.shared.terminal import interrupts
+from tests.rig import images
 from tests.rig.composed import Parts, composed, project, same, services
 from tests.rig.engine import Engine
+from tests.rig.needs import needs
 from tests.rig.podman import PodmanEngine
 from tests.rig.releases import PRODUCT, install
 
@@ -31,6 +33,17 @@ SLOW = """  slow:
     stop_grace_period: 60s
     environment: {{LEVEL: "{level}"}}
     command: [/bin/busybox, sh, -c, '{command}']
+"""
+BIG = """  big:
+    image: rig/big:1
+    network_mode: none
+    volumes: ["copied:/copied"]
+"""
+BAD = """  bad:
+    image: rig/box:1
+    network_mode: none
+    mem_limit: 1
+    depends_on: [db]
 """
 STOPPED = ("event=kill", "container=lan-chat-slow-1")
 
@@ -136,12 +149,50 @@ def test_a_container_that_was_stopped_and_started_again_is_not_waited_for(
     live: Context, docker_engine: Engine
 ) -> None:
     install(live, project(1, slow(1)))
-    since = int(time.time()) + 10**6  # a clock that was set back since
     docker_engine.docker("restart", "lan-chat-db-1")
+    docker_engine.docker("kill", "-s", "HUP", "lan-chat-slow-1")  # to read its configuration again
     args = {"project": PRODUCT, "engine": docker_engine.host}
     there = containers(live, PRODUCT, docker_engine.host)
     assert end_stops(live, args, 0, there) == there
-    assert end_stops(live, args, since, there) == there
+
+
+def test_a_clock_that_was_set_back_hides_no_stop(live: Context, docker_engine: Engine) -> None:
+    install(live, project(1, slow(1)))
+    since = int(time.time()) + 10**6
+    thread = when(docker_engine, *STOPPED, then=lambda: None)
+    asked = subprocess.Popen(["docker", "stop", "lan-chat-slow-1"], env=docker_engine.env)
+    thread.join()
+    asked.kill()
+    asked.wait()
+    args = {"project": PRODUCT, "engine": docker_engine.host}
+    there = end_stops(live, args, since, containers(live, PRODUCT, docker_engine.host))
+    assert [each.state["Status"] for each in there if each.service == "slow"] == ["exited"]
+
+
+@pytest.mark.parametrize("how", ["interrupted", "a sibling fails"])
+def test_a_container_that_takes_long_to_create_is_removed(
+    live: Context, docker_engine: Engine, tmp_path: Path, how: str
+) -> None:
+    # Files of an image are copied into a new volume.
+    files = {f"/copied/{number % 100}/{number}": b"x" * 100 for number in range(6_000)}
+    rootfs = tmp_path / "big.tar"
+    rootfs.write_bytes(images.tar_of({"/bin/busybox": Path(needs("busybox")), **files}))
+    images.import_rootfs(docker_engine, "rig/big:1", rootfs, 'CMD ["/bin/busybox", "sleep", "100000"]')
+    interrupted = how == "interrupted"
+    parts = Parts(more=BIG + ("" if interrupted else BAD), volumes=", copied: {}")
+    filters = ("type=volume", "event=create", f"volume={PRODUCT}_copied")
+
+    def interrupt_a_moment_later() -> None:
+        time.sleep(0.5)
+        interrupt(signal.SIGINT)()
+
+    then = interrupt_a_moment_later if interrupted else lambda: None
+    thread = when(docker_engine, *filters, then=then)
+    with interrupts.handled(), pytest.raises(RolledBackError):
+        install(live, project(1, parts))
+    thread.join()
+    time.sleep(3)
+    assert services(docker_engine) == {}
 
 
 def interrupt(number: int) -> Callable[[], None]:
