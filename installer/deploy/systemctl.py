@@ -147,6 +147,14 @@ def show_all(
     }
 
 
+def has_new_job(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Return whether systemd has another job for a unit than before, by its property `Job`.
+
+    A job outlives the `systemctl` that asked for it and was killed.
+    """
+    return now.get("Job", "") not in ("", "0", before.get("Job", ""))
+
+
 def restart_counts(context: Context, units: Iterable[str]) -> dict[str, int]:
     """Return how often systemd has restarted each unit; a count that cannot be read is left out."""
     counts = {}

@@ -15,7 +15,7 @@ from typing import ClassVar
 from installer.core.errors import Cause
 from installer.core.format.entries.config_file import COMMAND_SECONDS
 from installer.deploy.operation import Handler, Json, StepError, output_lines
-from installer.deploy.systemctl import RUNNING, require, show, systemctl
+from installer.deploy.systemctl import RUNNING, has_new_job, require, show, systemctl
 from installer.host.context import Context
 from installer.host.directories import write_mark
 
@@ -86,8 +86,7 @@ class Back(Handler):
 def _bring_back(context: Context, act: Json, before: Json) -> None:
     unit, now = act["unit"], show(context, act["unit"], *_STATE)
     runs, ran = now["ActiveState"] in RUNNING, before["ActiveState"] in RUNNING
-    # A job outlives the `systemctl` that asked for it and was killed.
-    queued = now["Job"] not in ("", "0")
+    queued = has_new_job(before, now)
     if runs and act["does"] == "reload":
         context.progress.note(f"undo: reload {unit}")
         # Never a restart: a service of the host that cannot reload now might not come back from one.

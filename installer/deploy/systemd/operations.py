@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from installer.deploy.operation import Handler, Json
-from installer.deploy.systemctl import RUNNING, require, show_all, systemctl
+from installer.deploy.systemctl import RUNNING, has_new_job, require, show_all, systemctl
 from installer.deploy.systemd.linger import HANDLERS as LINGER
 from installer.deploy.systemd.linger import wake
 from installer.deploy.systemd.units import in_order, kind_of, stop_order
@@ -116,9 +116,9 @@ class Before(_LinkingHandler):
                 elif now[unit]["UnitFileState"] == "enabled":
                     _set(context, "disable", unit)
         active = set(_active(now, there))
-        # A job outlives the `systemctl` that asked for it and was killed: what still waits to be stopped runs
-        # as before, until its turn comes. The jobs of an undo take the place of such jobs.
-        queued = {unit for unit in there if now[unit].get("Job", "0") not in ("", "0")}
+        # What waits to be stopped runs as before, until its turn comes. The jobs of an undo take the place of
+        # such jobs.
+        queued = {unit for unit in there if has_new_job(there[unit], now[unit])}
         came = [unit for unit in there if unit in active | queued]
         if come := [unit for unit in came if there[unit]["ActiveState"] not in RUNNING]:
             require(context, "stop", *stop_order(come))
