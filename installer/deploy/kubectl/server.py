@@ -10,7 +10,7 @@ from installer.deploy.kubectl.ownership import APPLY, OWN_KINDS, owned, present,
 from installer.deploy.kubectl.readiness import KINDS, state_of
 from installer.deploy.kubernetes.changes import batches, keyed, live_objects
 from installer.deploy.kubernetes.client import Client
-from installer.deploy.kubernetes.objects import KubeObject, text_of
+from installer.deploy.kubernetes.objects import KubeObject, mapping, text_of
 from installer.deploy.operation import Json, StepError
 
 PAUSE = 1.0
@@ -38,8 +38,9 @@ def applied(client: Client, objects: Sequence[KubeObject]) -> None:
     """Apply objects, in their order; kinds that they define are served before the next ones are applied.
 
     Raises:
-        StepError: The server refuses one, or does not answer.
+        StepError: The server refuses one, or does not answer, or does not finish the deletion of one.
     """
+    _wait_until_deleted(client, objects)
     for kind, group in groupby(objects, lambda each: each.kind if each.kind in OWN_KINDS else ""):
         rows = list(group)
         for place, batch in batches(client, rows):
@@ -50,6 +51,27 @@ def applied(client: Client, objects: Sequence[KubeObject]) -> None:
                 raise client.failure("kubectl apply", ended)
         if kind == OWN_KINDS[1] and (problems := wait(client, rows, _DEFINED)):
             raise StepError(problems[0].what, where=problems[0].where)
+
+
+def _wait_until_deleted(client: Client, objects: Sequence[KubeObject]) -> None:
+    """Wait for objects that are being deleted: the server would take changes to them; then they are gone."""
+    system = client.context.system
+    until = system.monotonic() + _DELETE
+    while True:
+        going = [each for each, live in present(client, objects) if _is_going(live)]
+        if not going:
+            return
+        if system.monotonic() >= until:
+            what = "is being deleted, and its finalizers do not end"
+            hint = (
+                f"see `kubectl get {going[0].kind.lower()} {going[0].name} -o yaml`, and what is to end them"
+            )
+            raise StepError(what, where=going[0].label, hint=hint)
+        system.sleep(PAUSE)
+
+
+def _is_going(live: object) -> bool:
+    return "deletionTimestamp" in mapping(mapping(live).get("metadata"))
 
 
 def wait(client: Client, objects: Sequence[KubeObject], seconds: float) -> list[Problem]:
