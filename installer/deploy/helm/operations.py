@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 
 from installer.deploy.helm.helm_client import HelmClient
+from installer.deploy.helm.hooks import end_hooks
 from installer.deploy.helm.rendering import client_of, rendered, shown_values
 from installer.deploy.helm.revisions import GOING, History, history_of, labels
 from installer.deploy.kubernetes import namespaces, report
@@ -67,13 +68,15 @@ class Upgrade(Handler):
         """Bring back the revision from before; uninstall where there was none."""
         client = client_of(context, args)
         history = history_of(client, args["release"])
+        newest = history.newest
+        if newest and newest.mark == preimage["mark"]:
+            end_hooks(client, args, newest)
         if not preimage["revision"]:
             _uninstall(client, args, history)
             # Helm creates it and never removes it.
             if not preimage["namespace"]:
                 namespaces.remove_empty(client)
             return
-        newest = history.newest
         back = newest and newest.status == "deployed" and newest.mark == preimage["before"]
         if not back:
             _roll_back(client, args, preimage["revision"])
@@ -121,6 +124,7 @@ class Uninstall(Handler):
         newest = history_of(client, args["release"]).newest
         back = newest and newest.status == "deployed" and newest.mark == preimage["before"]
         if preimage["revision"] and not back:
+            end_hooks(client, args, newest)
             _roll_back(client, args, preimage["revision"])
 
     def finish(self, context: Context, args: Json, preimage: Json) -> None:
@@ -154,6 +158,7 @@ def _end_pending(client: HelmClient, args: Json, history: History) -> None:
     if not history.pending:
         return
     client.context.progress.note(f"release {args['release']} was left half done; it is repaired first")
+    end_hooks(client, args, history.newest)
     # What was being uninstalled is gone in part: an earlier revision would not be what was there.
     if history.good and history.newest and history.newest.status != GOING:
         _roll_back(client, args, history.good.number)
