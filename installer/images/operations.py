@@ -283,6 +283,7 @@ class TagImages(Handler):
         """Move the names."""
         with engine_of(context, args) as engine:
             for tag in args["tags"]:
+                interrupts.check()
                 _point(engine, tag["name"], _wanted(engine, tag))
             engine.sync()
 

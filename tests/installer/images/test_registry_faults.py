@@ -184,18 +184,16 @@ def test_an_undo_without_the_registry_waits_for_it(registry_host: RegistrySite) 
     assert registry_host.tags("app") == before
 
 
-@pytest.mark.parametrize("last", ["latest", "digest"])
 def test_a_signal_waits_for_a_manifest_that_the_registry_is_about_to_take(
-    registry_host: RegistrySite, last: str
+    registry_host: RegistrySite,
 ) -> None:
     install(registry_host.context(), registry_host.release("1.0.0", {"app:latest": [BASE]}))
     before = registry_host.tags("app")
     new = registry_host.release("2.0.0", {"app:latest": [BASE, ONE]})
-    end = f"/manifests/{image(new).manifest if last == 'digest' else 'latest'}"
     named = list[int]()
 
     def interrupt(request: Any) -> bool:
-        if request.command == "PUT" and request.path.endswith(end) and not named:
+        if request.command == "PUT" and request.path.endswith("/manifests/latest") and not named:
             named.append(1)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.5)  # the registry takes its time; the client could go away
