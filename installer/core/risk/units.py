@@ -113,7 +113,7 @@ def _programs(where: str, lines: Lines) -> Iterator[Risk | Program]:
         if "User" in keys and not user:
             why = "User= is empty"
         # A drop-in without a user may leave the one of the unit as it is.
-        may = "may run" if is_drop_in and "User" not in keys else "runs"
+        may = "may run" if is_drop_in and not user else "runs"
         yield Risk("root", where, f"the service {may} as root: {why}")
     for number, section, key, value in lines:
         if not key.startswith("Exec") or not value:

@@ -256,8 +256,8 @@ def test_words_that_nearly_match_are_read_in_one_pass(word: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("lines", "what"),
     [
-        ("User=", "the service runs as root: User= is empty"),
-        ("User=chat\nUser=", "the service runs as root: User= is empty"),
+        ("User=", "the service may run as root: User= is empty"),
+        ("User=chat\nUser=", "the service may run as root: User= is empty"),
         ("User=root", "the service runs as root: User=root"),
         ("DynamicUser=no", "the service may run as root: no User= is set in this file"),
         ("User=chat", ""),
