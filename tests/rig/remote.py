@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from installer.host.system import Completed
+from installer.shared.child.process import Told
 from tests.rig.faulty import FaultySystem
 from tests.rig.host import Host
 
@@ -31,9 +32,12 @@ class Remote(FaultySystem):
         stdin: bytes = b"",
         cwd: str | None = None,
         memory: int = 0,
+        told: Told | None = None,
     ) -> Completed:
         words = ["env", *(f"{key}={value}" for key, value in (env or {}).items() if value is not None), *argv]
         ended = self.around("run", tuple(argv), lambda: self.host.run(words, stdin=stdin, timeout=timeout))
+        if told is not None:
+            told(f"{ended.out}\n{ended.err}".encode().splitlines())
         if self.die_at and self.die_at in " ".join(argv):
             self._die()
         return Completed(tuple(argv), ended.rc, ended.out.encode(), ended.err.encode())
