@@ -246,7 +246,7 @@ def settle(context: Context, args: Json, creating: Collection[str], limit: float
         context: The host.
         args: Of an operation: the project and the engine.
         creating: Names of containers that the engine was asked to create: it lists them when it has.
-        limit: Seconds after which it gives up.
+        limit: Seconds that it waits at most.
     """
     before: list[tuple[str, object]] | None = None
     until = context.system.monotonic() + limit
