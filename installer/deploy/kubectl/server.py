@@ -63,10 +63,9 @@ def _wait_until_deleted(client: Client, objects: Sequence[KubeObject]) -> None:
             return
         if system.monotonic() >= until:
             what = "is being deleted, and its finalizers do not end"
-            hint = (
-                f"see `kubectl get {going[0].kind.lower()} {going[0].name} -o yaml`, and what is to end them"
-            )
-            raise StepError(what, where=going[0].label, hint=hint)
+            first, place = going[0], going[0].namespace or client.namespace
+            hint = f"see `kubectl get {first.kind} {first.name} -n {place} -o yaml`, and what is to end them"
+            raise StepError(what, where=first.label, hint=hint)
         system.sleep(PAUSE)
 
 

@@ -197,8 +197,8 @@ class Connection:
             try:
                 answer = self._sent(method, url, where, headers, data, stream)
             except RegistryError as error:
-                # A certificate gets no better by itself; and after a signal nothing is tried again.
-                if attempt >= tries or error.status < 0 or interrupts.heard():
+                # A certificate gets no better by itself.
+                if attempt >= tries or error.status < 0:
                     raise
             else:
                 status = int(answer.status_code)
@@ -210,7 +210,7 @@ class Connection:
                         raise lying(where, f"redirects more than {MAX_REDIRECTS} times", self.server.kind)
                     url = self._own(answer.headers.get("Location", ""), where, url)
                     continue
-                if status not in _AGAIN or attempt >= tries or interrupts.heard():
+                if status not in _AGAIN or attempt >= tries:
                     return answer
                 answer.close()
             # A restart behind a load balancer takes a second; everything longer is for the person.
