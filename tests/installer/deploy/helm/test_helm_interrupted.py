@@ -53,7 +53,7 @@ def interrupt_the_hook(cluster: Cluster) -> threading.Thread:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
 

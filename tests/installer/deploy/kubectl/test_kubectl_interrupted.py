@@ -50,7 +50,7 @@ def when_going(cluster: Cluster, then: Callable[[], None]) -> threading.Thread:
             time.sleep(0.1)
         then()
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
 

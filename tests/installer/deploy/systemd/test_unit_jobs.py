@@ -14,7 +14,7 @@ from tests.rig.releases import Member, ReleaseSpec, install, plan_for
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.host(machine="bookworm")]
 SERVICE = "[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n"
-SLOW = f"[Unit]\nAfter=first.service\n{SERVICE}".replace("[Install]", "ExecStop=/bin/sleep 3\n[Install]")
+SLOW = f"[Unit]\nAfter=first.service\n{SERVICE}".replace("[Install]", "ExecStop=/bin/sleep 8\n[Install]")
 
 
 def of_units(number: int, **texts: str) -> ReleaseSpec:
