@@ -153,21 +153,12 @@ class Failing(LiveDir):
         super().__init__(root)
         self.program, self.how = program, how
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-        cwd: str | None = None,
-        memory: int = 0,
-    ) -> Completed:
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
         is_hit = len(self.ran) + 1 == self.program
         if is_hit and self.how == "fails":
             self.ran.append(tuple(argv))
             return Completed(tuple(argv), 1, b"", b"no")
-        ended = super().run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, memory=memory)
+        ended = super().run(argv, **options)
         return Completed(tuple(argv), -9, b"", b"", timed_out=True) if is_hit else ended
 
 

@@ -5,8 +5,9 @@ After recovery the units or containers are those of one release, and it is the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -71,16 +72,7 @@ class Failing(Remote):
         self.at_command, self.how = at, fault
         self.commands: list[str] = []
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-        cwd: str | None = None,
-        memory: int = 0,
-    ) -> Completed:
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
         if self.dead:
             raise Killed
         self.commands.append(" ".join(argv))
@@ -88,14 +80,14 @@ class Failing(Remote):
         if self.how == "gone" and 0 < self.at_command <= count:
             return Completed(tuple(argv), 1, b"", b"Failed to connect to bus: Connection refused")
         if count != self.at_command:
-            return super().run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, memory=memory)
+            return super().run(argv, **options)
         if self.how == "killed before":
             self._die()
         if self.how == "fails":
             return Completed(tuple(argv), 1, b"", b"Job failed. See the journal")
         if self.how == "hangs":
             return Completed(tuple(argv), -9, b"", b"", timed_out=True)
-        ended = super().run(argv, timeout=timeout, env=env, stdin=stdin, cwd=cwd, memory=memory)
+        ended = super().run(argv, **options)
         if self.how == "killed after":
             self._die()
         return Completed(tuple(argv), -9, ended.stdout, ended.stderr, timed_out=True)
