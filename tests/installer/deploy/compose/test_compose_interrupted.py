@@ -165,6 +165,7 @@ def test_a_clock_that_was_set_back_hides_no_stop(live: Context, docker_engine: E
     thread.join()
     asked.kill()
     asked.wait()
+    time.sleep(1.1)  # another second than that of the signal
     args = {"project": PRODUCT, "engine": docker_engine.host}
     there = end_stops(live, args, since, containers(live, PRODUCT, docker_engine.host))
     assert [each.state["Status"] for each in there if each.service == "slow"] == ["exited"]
@@ -175,11 +176,12 @@ def test_a_container_that_takes_long_to_create_is_removed(
     live: Context, docker_engine: Engine, tmp_path: Path, how: str
 ) -> None:
     # Files of an image are copied into a new volume.
-    files = {f"/copied/{number % 100}/{number}": b"x" * 100 for number in range(3_000)}
+    interrupted = how == "interrupted"
+    count = 12_000 if interrupted else 3_000
+    files = {f"/copied/{number % 100}/{number}": b"x" * 100 for number in range(count)}
     rootfs = tmp_path / "big.tar"
     rootfs.write_bytes(images.tar_of({"/bin/busybox": Path(needs("busybox")), **files}))
     images.import_rootfs(docker_engine, "rig/big:1", rootfs, 'CMD ["/bin/busybox", "sleep", "100000"]')
-    interrupted = how == "interrupted"
     parts = Parts(more=BIG + ("" if interrupted else BAD), volumes=", copied: {}")
     filters = ("type=volume", "event=create", f"volume={PRODUCT}_copied")
 
