@@ -61,7 +61,9 @@ def slow(level: int) -> Parts:
 
 def when(engine: Engine, *filters: str, then: Callable[[], None]) -> threading.Thread:
     """Call as soon as the engine reports an event."""
-    words = ["docker", "events", *(word for each in filters for word in ("--filter", each))]
+    # From now on, also what happens before Docker's command line has connected.
+    words = ["docker", "events", "--since", f"{time.time():.6f}"]
+    words += [word for each in filters for word in ("--filter", each)]
     events = subprocess.Popen(words, env=engine.env, stdout=subprocess.PIPE)
 
     def wait() -> None:
@@ -87,7 +89,7 @@ def test_a_service_that_was_about_to_be_recreated_runs_again(
     thread = when(docker_engine, *STOPPED, then=interrupt(signal.SIGINT))
     with interrupts.handled(), pytest.raises(RolledBackError):
         install(live, project(2, slow(2)))
-    thread.join()
+    thread.join(120)
     check_all_run(docker_engine)
     assert {"db", "migrate", "web"} <= same(before, services(docker_engine))
 
@@ -97,7 +99,7 @@ def test_a_project_that_was_about_to_be_removed_runs_again(live: Context, docker
     thread = when(docker_engine, *STOPPED, then=interrupt(signal.SIGTERM))
     with interrupts.handled(), pytest.raises(RolledBackError):
         install(live, replace(project(2), deploy=()))
-    thread.join()
+    thread.join(120)
     check_all_run(docker_engine)
 
 
@@ -114,7 +116,7 @@ def test_a_container_that_the_engine_creates_a_moment_later_is_removed(
     thread = when(docker_engine, "type=volume", "event=create", then=interrupt_a_slow_engine)
     with interrupts.handled(), pytest.raises(RolledBackError):
         install(live, project(1))
-    thread.join()
+    thread.join(120)
     time.sleep(2)
     assert services(docker_engine) == {}
 
@@ -162,7 +164,7 @@ def test_a_clock_that_was_set_back_hides_no_stop(live: Context, docker_engine: E
     since = int(time.time()) + 10**6
     thread = when(docker_engine, *STOPPED, then=lambda: None)
     asked = subprocess.Popen(["docker", "stop", "lan-chat-slow-1"], env=docker_engine.env)
-    thread.join()
+    thread.join(120)
     asked.kill()
     asked.wait()
     time.sleep(1.1)  # another second than that of the signal
@@ -193,7 +195,7 @@ def test_a_container_that_takes_long_to_create_is_removed(
     thread = when(docker_engine, *filters, then=then)
     with interrupts.handled(), pytest.raises(RolledBackError):
         install(live, project(1, parts))
-    thread.join()
+    thread.join(120)
     time.sleep(3)
     assert services(docker_engine) == {}
 
