@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from installer.deploy.helm.helm_client import HelmClient
 from installer.deploy.helm.revisions import Revision
-from installer.deploy.kubernetes.changes import batches, keyed, live_objects
-from installer.deploy.kubernetes.objects import KubeObject, listing, mapping, objects_in, text_of
+from installer.deploy.kubernetes.changes import keyed, live_objects
+from installer.deploy.kubernetes.deletion import delete
+from installer.deploy.kubernetes.objects import listing, mapping, objects_in
 from installer.deploy.operation import Json
 
 _KINDS = ("Job", "Pod")
 _ENDED = ("Complete", "Failed")
-_DELETE = 120.0
-"""Seconds until a hook that is deleted has to be gone."""
 
 
 def end_hooks(client: HelmClient, args: Json, revision: Revision | None) -> None:
@@ -42,17 +41,8 @@ def end_hooks(client: HelmClient, args: Json, revision: Revision | None) -> None
     if running:
         names = ", ".join(each.label for each in running)
         client.context.progress.note(f"undo: deleting hooks that still run: {names}")
-        _delete(client, running, where)
-
-
-def _delete(client: HelmClient, hooks: list[KubeObject], where: str) -> None:
-    for place, batch in batches(client, hooks):
         # In the foreground: a job is gone when its pods are.
-        words = ("delete", "--filename", "-", "--ignore-not-found", "--wait=true", "--cascade=foreground")
-        limit = f"--timeout={_DELETE:g}s"
-        ended = place.kubectl(*words, limit, stdin=text_of(batch).encode(), timeout=_DELETE + 30)
-        if not ended.ok:
-            raise client.failure("hooks cannot be deleted", ended, where)
+        delete(client, running, "--cascade=foreground")
 
 
 def _runs(live: object) -> bool:

@@ -8,6 +8,7 @@ from itertools import groupby
 from installer.core.errors import Problem
 from installer.deploy.kubectl.ownership import APPLY, OWN_KINDS, owned, present, way_of
 from installer.deploy.kubectl.readiness import KINDS, state_of
+from installer.deploy.kubernetes import deletion
 from installer.deploy.kubernetes.changes import batches, keyed, live_objects
 from installer.deploy.kubernetes.client import Client
 from installer.deploy.kubernetes.objects import KubeObject, mapping, text_of
@@ -17,8 +18,7 @@ PAUSE = 1.0
 """Seconds between two looks."""
 _DEFINED = 60.0
 """Seconds until the server serves a kind that was defined."""
-_DELETE = 120.0
-"""Seconds that a deletion may take: finalizers run meanwhile."""
+_DELETE = deletion.SECONDS
 
 
 def require_own(client: Client, args: Json, objects: Sequence[KubeObject]) -> None:
@@ -64,7 +64,9 @@ def _wait_until_deleted(client: Client, objects: Sequence[KubeObject]) -> None:
         if system.monotonic() >= until:
             what = "is being deleted, and its finalizers do not end"
             first, place = going[0], going[0].namespace or client.namespace
-            hint = f"see `kubectl get {first.kind} {first.name} -n {place} -o yaml`, and what is to end them"
+            hint = (
+                f"read them with `kubectl get {first.kind} {first.name} -n {place} -o yaml`, and find out why"
+            )
             raise StepError(what, where=first.label, hint=hint)
         system.sleep(PAUSE)
 
@@ -113,9 +115,4 @@ def delete(client: Client, args: Json, objects: Sequence[KubeObject]) -> None:
         return
     # Asked right before: what is somebody else's by now is left alone.
     ours = {id(each) for each, _ in owned(client, args, objects)}
-    for place, batch in batches(client, [each for each in objects if id(each) in ours]):
-        words = ("delete", "--filename", "-", "--ignore-not-found", "--wait=true")
-        limit = f"--timeout={_DELETE:g}s"
-        ended = place.kubectl(*words, limit, stdin=text_of(batch).encode(), timeout=_DELETE + 30)
-        if not ended.ok:
-            raise client.failure("kubectl delete", ended)
+    deletion.delete(client, [each for each in objects if id(each) in ours], seconds=_DELETE)

@@ -66,7 +66,7 @@ def test_a_migration_that_runs_is_ended_before_the_old_release_is_brought_back(
     thread = interrupt_the_hook(api_cluster)
     with interrupts.handled(), pytest.raises(RolledBackError, match="SIGINT"):
         install(host, chart(2, Parts({"config.yaml": CONFIG, "job.yaml": JOB.format(hook=hook)})))
-    thread.join()
+    thread.join(120)
     assert jobs(api_cluster) == []
     assert not [each for each in api_cluster.get("pods", "-n", PRODUCT)["items"] if "migrate" in str(each)]
 
@@ -75,5 +75,5 @@ def test_a_hook_of_a_first_installation_is_ended_too(host: Context, api_cluster:
     thread = interrupt_the_hook(api_cluster)
     with interrupts.handled(), pytest.raises(RolledBackError, match="SIGINT"):
         install(host, chart(1, Parts({"config.yaml": CONFIG, "job.yaml": JOB.format(hook="pre-install")})))
-    thread.join()
+    thread.join(120)
     assert jobs(api_cluster) == []

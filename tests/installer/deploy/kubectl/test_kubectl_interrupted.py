@@ -66,7 +66,7 @@ def test_an_object_whose_deletion_was_interrupted_is_there_after_the_undo(
     thread = when_going(api_cluster, interrupt)
     with interrupts.handled(), pytest.raises(RolledBackError, match="SIGINT"):
         remove(host)
-    thread.join()
+    thread.join(120)
     time.sleep(1)
     assert not is_going(api_cluster)
     assert levels(api_cluster) == {"settings": "1", "held": "held"}
