@@ -145,7 +145,9 @@ class _Meter:
         self._progress.advance(whole)
         if (signal := interrupts.heard()) and not self._told:
             self._told = True
-            self._progress.note(f"{signal}: the engine has all of the image and finishes loading it first")
+            self._progress.note(
+                f"{signal}: waiting until the engine has loaded the image: that cannot be interrupted"
+            )
 
 
 def _is_theirs(found: EngineImage | None, image: Image) -> bool:

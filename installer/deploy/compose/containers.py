@@ -317,7 +317,7 @@ def _told_to_stop(context: Context, args: Json, since: int, running: Sequence[Co
     ended = docker(context, "events", *filters, *period, *form, engine=engine)
     if not ended.ok:
         what = f"cannot see which containers are being stopped: {ended.reason(context.secrets)}"
-        context.progress.warn(f"{what}; see `docker ps` whether all of them run")
+        context.progress.warn(f"{what}; check with `docker ps` that all of them run")
         return set()
     by_id = {each.id: each for each in running}
     rows = (line.split() for line in ended.stdout.decode("utf-8", "replace").splitlines())

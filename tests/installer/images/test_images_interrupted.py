@@ -89,7 +89,7 @@ def test_an_engine_that_has_all_of_an_image_is_waited_for_and_the_image_removed(
     assert site.everything() == before
     # Only the classic store reports what it has unpacked, and so gives an occasion to say it.
     classic = "containerd" not in site.engine.text("info", "--format", "{{.DriverStatus}}")
-    told = f"{number.name}: the engine has all of the image and finishes loading it first"
+    told = f"{number.name}: waiting until the engine has loaded the image: that cannot be interrupted"
     assert site.meter.notes == ([told] if classic else [])
 
 
